@@ -46,7 +46,8 @@ type Appender interface {
 // that were left to be generated are never compared.
 //
 // On a Backend that is no Appender it takes several round trips: info, verify,
-// create, append, and a read of the position.
+// create, append, and a read of the position. A missing event stream is then
+// created, empty, before it is known whether the append succeeds.
 //
 // It returns what [Backend.AppendToStream] returns, and [ErrStreamExists].
 func Append(ctx context.Context, b Backend, streamUUID string, expected ExpectedVersion, events []UnsavedEvent, correlationID uuid.UUID) (AppendResult, error) {

@@ -74,7 +74,8 @@ type Backend interface {
 	// version that the event stream is expected to have, and the others count up
 	// by one.
 	//
-	// No events: the event stream is checked and nothing written. It returns
+	// A repetition with the same event ids is recognised as [Append] says. No
+	// events: the event stream is checked and nothing written. It returns
 	// [ErrStreamNotFound], [ErrStreamDeleted], [*WrongExpectedVersionError],
 	// [ErrInvalidEvent], [ErrEventTooLarge], [ErrAppendTooLarge],
 	// [ErrStoreFull] or [ErrOutcomeUnknown].
