@@ -1,0 +1,145 @@
+package backendtest
+
+import (
+	"context"
+	"iter"
+	"maps"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/tributary-es/tributary/backend"
+)
+
+// leakClauses count goroutines, so none of them is parallel.
+func leakClauses(t *testing.T, b backend.Backend) {
+	parent, children := family(t, b, 1)
+	s := children[0]
+	s.add(slices.Repeat([]int{1, 9}, 20)...)
+
+	iterations := map[string]func(ctx context.Context) iter.Seq2[[]backend.RecordedEvent, error]{
+		"StreamForward": func(ctx context.Context) iter.Seq2[[]backend.RecordedEvent, error] {
+			return b.StreamForward(ctx, s.name, 1, uuid.Nil)
+		},
+	}
+	if _, ok := b.(backend.AllReader); ok {
+		iterations["ReadAll"] = func(ctx context.Context) iter.Seq2[[]backend.RecordedEvent, error] {
+			return backend.ReadAll(ctx, b, backend.ReadAllOptions{Under: parent.name, BatchSize: 1}, uuid.Nil)
+		}
+	}
+	for name, open := range iterations {
+		t.Run("breaking out of "+name+" leaves nothing behind", func(t *testing.T) {
+			wantNothingHeld(t, b, func() {
+				for range open(t.Context()) {
+					break
+				}
+			})
+		})
+		t.Run("running "+name+" to its end leaves nothing behind", func(t *testing.T) {
+			wantNothingHeld(t, b, func() {
+				_, err := collect(t, open(t.Context()))
+				must(t, err)
+			})
+		})
+		t.Run("cancelling the context in the middle of "+name+" leaves nothing behind", func(t *testing.T) {
+			wantNothingHeld(t, b, func() {
+				ctx, cancel := context.WithCancel(t.Context())
+				for range open(ctx) {
+					cancel()
+				}
+				cancel()
+			})
+		})
+		t.Run("cancelling the context and breaking out of "+name+" leaves nothing behind", func(t *testing.T) {
+			wantNothingHeld(t, b, func() {
+				ctx, cancel := context.WithCancel(t.Context())
+				for range open(ctx) {
+					cancel()
+					break
+				}
+				cancel()
+			})
+		})
+		t.Run("stopping a pull on "+name+" leaves nothing behind", func(t *testing.T) {
+			wantNothingHeld(t, b, func() {
+				next, stop := iter.Pull2(open(t.Context()))
+				next()
+				next()
+				stop()
+			})
+		})
+		t.Run("a panic in the body of a range over "+name+" leaves nothing behind", func(t *testing.T) {
+			wantNothingHeld(t, b, func() {
+				defer func() { _ = recover() }()
+				for range open(t.Context()) {
+					panic("in the loop's body")
+				}
+			})
+		})
+	}
+	t.Run("a StreamForward that is never ranged over holds nothing", func(t *testing.T) {
+		wantNothingHeld(t, b, func() { _ = s.forward(1) })
+	})
+	t.Run("StreamForward over a missing stream leaves nothing behind", func(t *testing.T) {
+		wantNothingHeld(t, b, func() {
+			_, err := collect(t, b.StreamForward(t.Context(), s.name+".missing", 1, uuid.Nil))
+			wantErr(t, err, backend.ErrStreamNotFound)
+		})
+	})
+	t.Run("appends and reads leave nothing behind", func(t *testing.T) {
+		other := fresh(t, b)
+		wantNothingHeld(t, b, func() {
+			other.add(1)
+			other.all()
+			other.info()
+		})
+	})
+	t.Run("appends and reads whose context ends leave nothing behind", func(t *testing.T) {
+		other := fresh(t, b)
+		other.add(1)
+		wantNothingHeld(t, b, func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Microsecond)
+			defer cancel()
+			_, _ = backend.Append(ctx, b, other.name, backend.AnyVersion(), events(1), uuid.Nil)
+			_, _ = b.ReadStream(ctx, other.name, 1, noLimit, uuid.Nil)
+			for range b.StreamForward(ctx, s.name, 1, uuid.Nil) {
+			}
+		})
+	})
+}
+
+// wantNothingHeld checks that doing something leaves no goroutine behind, and
+// nothing that a [Holder] tells of. A goroutine or two that others start
+// meanwhile, such as a server in the same process, must not matter, so it is
+// done many times, and compared with what one leaked goroutine each would be.
+func wantNothingHeld(t *testing.T, b backend.Backend, do func()) {
+	t.Helper()
+	const times = 40
+	do() // what is made once is made now
+	held := func() map[string]int {
+		if h, ok := b.(Holder); ok {
+			return h.Held(t)
+		}
+		return nil
+	}
+	before, goroutines := held(), runtime.NumGoroutine()
+	for range times {
+		do()
+	}
+	after, left := held(), 0
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		after, left = held(), runtime.NumGoroutine()-goroutines
+		if left < times/4 && maps.Equal(before, after) {
+			return
+		}
+	}
+	if !maps.Equal(before, after) {
+		t.Errorf("held before: %v, after doing it %d times: %v", before, times, after)
+	}
+	if left >= times/4 {
+		stacks := make([]byte, 64<<10)
+		t.Errorf("doing it %d times left %d goroutines:\n%s", times, left, stacks[:runtime.Stack(stacks, true)])
+	}
+}
