@@ -12,6 +12,9 @@ const (
 	// enough not to keep one of two cores busy with dialling a stopped server.
 	reconnectWait   = 50 * time.Millisecond
 	reconnectJitter = 10 * time.Millisecond
+
+	// dialTimeout is for machines so busy that nats.go's 2 s were seen to pass.
+	dialTimeout = 30 * time.Second
 )
 
 // connect connects a client that lives as long as tb; opts prevail over the
@@ -21,6 +24,7 @@ func connect(tb testing.TB, urls string, opts []nats.Option) *nats.Conn {
 	defaults := []nats.Option{
 		nats.Name(tb.Name()),
 		nats.RetryOnFailedConnect(false),
+		nats.Timeout(dialTimeout),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
 		nats.ReconnectJitter(reconnectJitter, reconnectJitter),

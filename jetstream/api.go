@@ -1,0 +1,291 @@
+package jetstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/tributary-es/tributary/backend"
+)
+
+// apiSubjects are the subjects of the server's API that are used.
+type apiSubjects struct {
+	direct, get, purge, info, create             string
+	consumerCreate, consumerNext, consumerDelete string
+}
+
+func newAPISubjects(domain, stream string) apiSubjects {
+	prefix := "$JS.API."
+	if domain != "" {
+		prefix = "$JS." + domain + ".API."
+	}
+	return apiSubjects{
+		direct:         prefix + "DIRECT.GET." + stream,
+		get:            prefix + "STREAM.MSG.GET." + stream,
+		purge:          prefix + "STREAM.PURGE." + stream,
+		info:           prefix + "STREAM.INFO." + stream,
+		create:         prefix + "STREAM.CREATE." + stream,
+		consumerCreate: prefix + "CONSUMER.CREATE." + stream + ".",
+		consumerNext:   prefix + "CONSUMER.MSG.NEXT." + stream + ".",
+		consumerDelete: prefix + "CONSUMER.DELETE." + stream + ".",
+	}
+}
+
+// Error codes of the server's API (nats-server 2.15.2, errors.json).
+const (
+	codeAccountResources   = 10002
+	codeInsufficient       = 10023
+	codeMemoryResources    = 10028
+	codeMessageNotFound    = 10037
+	codeStorageResources   = 10047
+	codeMessageTooLarge    = 10054
+	codeStreamNameInUse    = 10058
+	codeStreamNotFound     = 10059
+	codeSequenceMismatch   = 10063 // internal to the server: says nothing of the message
+	codeWrongLastSequence  = 10071
+	codeStoreFailed        = 10077
+	codeHeaderTooLarge     = 10097
+	codeDuplicateInProcess = 10158
+	codeWrongLastConstant  = 10164 // another write of the subject is in flight
+	codeBatchIncomplete    = 10176
+	codeBatchTooLarge      = 10199
+	codeTooManyBatches     = 10210
+)
+
+// apiError is an error that the server's API answers.
+type apiError struct {
+	Code        int    `json:"code"`     // like an HTTP status
+	ErrCode     int    `json:"err_code"` // the code that says what is wrong
+	Description string `json:"description"`
+}
+
+func (e *apiError) Error() string {
+	return fmt.Sprintf("nats: %s (%d)", e.Description, e.ErrCode)
+}
+
+// isAPIError reports whether err is the API's error with that code.
+func isAPIError(err error, code int) bool {
+	e, ok := errors.AsType[*apiError](err)
+	return ok && e.ErrCode == code
+}
+
+// stored is a message of the JetStream stream.
+type stored struct {
+	subject  string
+	position uint64
+	at       time.Time // when it was stored
+	header   map[string][]string
+	body     []byte
+}
+
+// request sends a request that changes nothing, and sends it again until it is
+// answered or ctx ends.
+func (b *Backend) request(ctx context.Context, subject string, data []byte) (*nats.Msg, error) {
+	for tries := 0; ; tries++ {
+		msg, err := b.requestOnce(ctx, &nats.Msg{Subject: subject, Data: data}, b.cfg.RequestTimeout)
+		if err == nil {
+			return msg, nil
+		}
+		err = b.explain(subject, err)
+		if errors.Is(err, nats.ErrConnectionClosed) || b.closed.Load() {
+			return nil, fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
+		}
+		b.log.DebugContext(ctx, "repeating a request", "subject", subject, "error", err)
+		if !pause(ctx, tries) {
+			return nil, unavailable(ctx, err)
+		}
+	}
+}
+
+// requestOnce waits for an answer for at most wait.
+func (b *Backend) requestOnce(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error) {
+	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > wait {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, wait)
+		defer cancel()
+	}
+	return b.nc.RequestMsgWithContext(ctx, msg)
+}
+
+// explain adds what the connection knows about a request without an answer: the
+// server reports a missing permission beside it, not in it.
+func (b *Backend) explain(subject string, err error) error {
+	if last := b.nc.LastError(); errors.Is(last, nats.ErrPermissionViolation) {
+		return fmt.Errorf("request to %s: %w (the connection's last error: %w)", subject, err, last)
+	}
+	return fmt.Errorf("request to %s: %w", subject, err)
+}
+
+// call requests something of the API that answers in JSON. The answer may be an
+// [*apiError]; those that say that the server isn't ready are repeated.
+func (b *Backend) call(ctx context.Context, subject string, request, answer any) error {
+	var data []byte
+	if request != nil {
+		var err error
+		if data, err = json.Marshal(request); err != nil {
+			return err
+		}
+	}
+	for tries := 0; ; tries++ {
+		msg, err := b.request(ctx, subject, data)
+		if err != nil {
+			return err
+		}
+		var failed struct {
+			Error *apiError `json:"error"`
+		}
+		if err := json.Unmarshal(msg.Data, &failed); err != nil {
+			return fmt.Errorf("%w: unreadable answer of %s: %w", backend.ErrUnavailable, subject, err)
+		}
+		if failed.Error == nil {
+			if err := json.Unmarshal(msg.Data, answer); err != nil {
+				return fmt.Errorf("%w: unreadable answer of %s: %w", backend.ErrUnavailable, subject, err)
+			}
+			return nil
+		}
+		if failed.Error.Code != 503 {
+			return failed.Error
+		}
+		if !pause(ctx, tries+4) {
+			return unavailable(ctx, failed.Error)
+		}
+	}
+}
+
+// getRequest is a request for a message: by its sequence, the last of a subject,
+// or the next of a subject from a sequence on.
+type getRequest struct {
+	Seq     uint64 `json:"seq,omitempty"`
+	LastFor string `json:"last_by_subj,omitempty"`
+	NextFor string `json:"next_by_subj,omitempty"`
+}
+
+// last returns the last message of a subject as any replica has it; nil: none.
+func (b *Backend) last(ctx context.Context, subject string) (*stored, error) {
+	msg, err := b.request(ctx, b.api.direct+"."+subject, nil)
+	if err != nil {
+		return nil, err
+	}
+	return b.fromDirect(msg)
+}
+
+// leaderGet asks the leader for a message; nil: there is none. The leader's
+// answer is the newest there is, unless that leader is one that was cut off.
+func (b *Backend) leaderGet(ctx context.Context, request getRequest) (*stored, error) {
+	var answer struct {
+		Message struct {
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Header  []byte    `json:"hdrs"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
+		} `json:"message"`
+	}
+	err := b.call(ctx, b.api.get, request, &answer)
+	if isAPIError(err, codeMessageNotFound) {
+		return nil, nil
+	}
+	if _, ok := errors.AsType[*apiError](err); ok {
+		return nil, fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m := &stored{subject: answer.Message.Subject, position: answer.Message.Seq, at: answer.Message.Time.UTC(), body: answer.Message.Data}
+	if len(answer.Message.Header) > 0 {
+		if m.header, err = nats.DecodeHeadersMsg(answer.Message.Header); err != nil {
+			m.header = nil // decoding will tell that this is no message of ours
+		}
+	}
+	return m, nil
+}
+
+// fromDirect reads the answer of a direct get; nil: there is no such message.
+func (b *Backend) fromDirect(msg *nats.Msg) (*stored, error) {
+	if status := msg.Header.Get("Status"); status != "" {
+		if status == "404" {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("%w: direct get: %s %s", backend.ErrUnavailable, status, msg.Header.Get("Description"))
+	}
+	m := &stored{subject: msg.Header.Get("Nats-Subject"), header: msg.Header, body: msg.Data}
+	var err error
+	if m.position, err = strconv.ParseUint(msg.Header.Get("Nats-Sequence"), 10, 64); err != nil {
+		return nil, fmt.Errorf("%w: direct get: bad Nats-Sequence: %w", backend.ErrUnavailable, err)
+	}
+	if m.at, err = time.Parse(time.RFC3339Nano, msg.Header.Get("Nats-Time-Stamp")); err != nil {
+		return nil, fmt.Errorf("%w: direct get: bad Nats-Time-Stamp: %w", backend.ErrUnavailable, err)
+	}
+	m.at = m.at.UTC()
+	return m, nil
+}
+
+// maxUnderway bounds the bytes of answers that the server may have to hold for
+// us: at 64 MiB it closes a connection as too slow (nats-server 2.15.2,
+// max_pending).
+const maxUnderway = 32 << 20
+
+// getAll returns the messages at positions, asked for together; nil where there
+// is none, after the leader was asked too.
+func (b *Backend) getAll(ctx context.Context, positions []uint64) ([]*stored, error) {
+	found := make([]*stored, len(positions))
+	window := max(1, maxUnderway/int(max(1, b.nc.MaxPayload())))
+	for from := 0; from < len(positions); from += window {
+		to := min(from+window, len(positions))
+		if err := b.getDirect(ctx, positions[from:to], found[from:to]); err != nil {
+			return nil, err
+		}
+	}
+	for i, position := range positions {
+		if found[i] != nil {
+			continue
+		}
+		// A replica that lags does not have it yet.
+		var err error
+		if found[i], err = b.leaderGet(ctx, getRequest{Seq: position}); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+// getDirect asks any replica for all positions on one inbox. What it doesn't
+// have, or doesn't answer in time, stays nil.
+func (b *Backend) getDirect(ctx context.Context, positions []uint64, found []*stored) error {
+	inbox := b.nc.NewInbox()
+	sub, err := b.nc.SubscribeSync(inbox + ".*")
+	if err != nil {
+		return unavailable(ctx, err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	for i, position := range positions {
+		data := strconv.AppendUint([]byte(`{"seq":`), position, 10)
+		if err := b.nc.PublishRequest(b.api.direct, inbox+"."+strconv.Itoa(i), append(data, '}')); err != nil {
+			return unavailable(ctx, err)
+		}
+	}
+	wait, cancel := context.WithTimeout(ctx, b.cfg.RequestTimeout)
+	defer cancel()
+	for range positions {
+		msg, err := sub.NextMsgWithContext(wait)
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, nats.ErrConnectionClosed) {
+				return unavailable(ctx, err)
+			}
+			return nil
+		}
+		i, err := strconv.Atoi(msg.Subject[len(inbox)+1:])
+		if err != nil || i < 0 || i >= len(positions) {
+			continue
+		}
+		if m, err := b.fromDirect(msg); err == nil && m != nil && m.position == positions[i] {
+			found[i] = m
+		}
+	}
+	return nil
+}

@@ -1,0 +1,202 @@
+// Package jetstream stores event streams in NATS JetStream.
+//
+// # Basics
+//
+//	nc, err := nats.Connect(nats.DefaultURL)
+//	b, err := jetstream.Open(ctx, nc, jetstream.Config{})
+//	res, err := backend.Append(ctx, b, "account-42", backend.NoStream(),
+//		[]backend.UnsavedEvent{{EventType: "Opened", Data: []byte(`{}`)}}, uuid.Nil)
+//
+// Every event stream is a subject of one shared JetStream stream: account-42 is
+// events.account-42. An append is one message, fenced by the position of the
+// event stream's last message, so that of two writers one wins and no event
+// comes between (docs/FORMAT.md specifies the messages). It takes one round trip
+// where this process knows the event stream's head: after reading it to the end,
+// after appending to it, and where it is new.
+//
+// # Caveats
+//
+// Durability is the server's. By default it syncs to disk every two minutes, so
+// that a lone server can lose acknowledged appends on power loss (not when the
+// process is killed); sync_interval: always has each append synced. Replicas
+// help as long as they don't lose power together.
+//
+// Only an append is a linearization point. A read sees this process's own
+// writes, and never less than this process saw before; it may miss what another
+// process wrote a moment ago (see [Config.ReadConsistency]).
+//
+// Never delete the JetStream stream and make it again under running services:
+// what they know of positions means nothing in another. They report it where
+// they can see it ([backend.ErrCorrupted]); an append whose position is by chance
+// the right one they can't.
+//
+// Events that are returned share memory with the message that they came in;
+// keeping one keeps the message.
+//
+// Truncating within an event stream, and nothing else, needs the server's
+// permission to purge ($JS.API.STREAM.PURGE.<stream>).
+package jetstream
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/tributary-es/tributary"
+	"github.com/tributary-es/tributary/backend"
+)
+
+// Backend is a [backend.Backend] on NATS JetStream, with every capability. Its
+// methods may be called concurrently.
+//
+// Where a context has no deadline, [Config.Timeout] bounds the operation. A
+// server that can't be reached is [backend.ErrUnavailable] when that time is
+// over; until then requests are repeated, across reconnects.
+type Backend struct {
+	nc       *nats.Conn
+	cfg      Config
+	log      *slog.Logger
+	subjects tributary.Subjects
+	api      apiSubjects
+	created  time.Time // when the JetStream stream was
+	maxBytes int       // of a message, where the JetStream stream has a limit of its own; 0: none
+	copies   int       // replicas of the JetStream stream, when it was opened
+	heads    *headCache
+	locks    *locks
+	closed   atomic.Bool
+}
+
+var (
+	_ backend.Backend        = (*Backend)(nil)
+	_ backend.Appender       = (*Backend)(nil)
+	_ backend.BackwardReader = (*Backend)(nil)
+	_ backend.AllReader      = (*Backend)(nil)
+	_ backend.SoftDeleter    = (*Backend)(nil)
+	_ backend.Truncater      = (*Backend)(nil)
+)
+
+// Open returns a Backend on the JetStream stream that cfg names, which it
+// creates where it is missing. The connection remains the caller's, and may be
+// shared.
+//
+// It returns [backend.ErrInvalidArgument] for a bad cfg, [*UnsafeStreamError]
+// for a JetStream stream that exists and would lose events, or isn't of this
+// library's format, and [backend.ErrUnavailable] where the server can't be
+// reached or has no JetStream.
+func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if nc == nil {
+		return nil, fmt.Errorf("jetstream: %w: no connection", backend.ErrInvalidArgument)
+	}
+	b := &Backend{
+		nc:       nc,
+		cfg:      cfg,
+		log:      cfg.Logger,
+		subjects: tributary.Subjects{Prefix: cfg.Prefix},
+		api:      newAPISubjects(cfg.Domain, cfg.Stream),
+		heads:    newHeadCache(cfg.HeadCacheSize),
+		locks:    newLocks(),
+	}
+	ctx, cancel, err := b.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	if err := b.openStream(ctx); err != nil {
+		return nil, fmt.Errorf("opening the JetStream stream %s: %w", cfg.Stream, err)
+	}
+	return b, nil
+}
+
+// Close ends the use of b: what is called afterwards returns
+// [backend.ErrUnavailable]. Calls under way go on. The connection stays open.
+func (b *Backend) Close() error {
+	b.closed.Store(true)
+	return nil
+}
+
+// BackendName returns "JetStream".
+func (b *Backend) BackendName() string { return "JetStream" }
+
+// begin checks that an operation may start, and bounds its context.
+func (b *Backend) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, fmt.Errorf("before anything was sent: %w", err)
+	}
+	if b.closed.Load() {
+		return nil, nil, fmt.Errorf("%w: the backend is closed", backend.ErrUnavailable)
+	}
+	if b.nc.IsClosed() {
+		return nil, nil, fmt.Errorf("%w: %w", backend.ErrUnavailable, nats.ErrConnectionClosed)
+	}
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
+	return ctx, cancel, nil
+}
+
+// beginOn is begin for an operation on one event stream.
+func (b *Backend) beginOn(ctx context.Context, streamUUID string) (context.Context, context.CancelFunc, target, error) {
+	subject, err := b.subjects.Subject(streamUUID)
+	if err != nil {
+		return nil, nil, target{}, err
+	}
+	ctx, cancel, err := b.begin(ctx)
+	return ctx, cancel, target{uuid: streamUUID, subject: subject}, err
+}
+
+// target is the event stream that an operation is on.
+type target struct {
+	uuid    string
+	subject string
+}
+
+// pause waits before a repetition, the longer the more there were, and reports
+// whether ctx is still going on.
+func pause(ctx context.Context, tries int) bool {
+	wait := min(time.Millisecond<<min(tries, 8), 250*time.Millisecond)
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// unavailable is the error of an operation that wrote nothing and could not go
+// on: the context's own where the caller cancelled it.
+func unavailable(ctx context.Context, cause error) error {
+	switch err := ctx.Err(); {
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("waiting for the server: %w", err)
+	case err != nil && !errors.Is(cause, err):
+		return fmt.Errorf("%w: %w, last: %w", backend.ErrUnavailable, err, cause)
+	}
+	return fmt.Errorf("%w: %w", backend.ErrUnavailable, cause)
+}
+
+// newStreamID returns a random id that is not zero and fits a signed integer, as
+// databases want it.
+func newStreamID() uint64 {
+	var raw [8]byte
+	for {
+		// crypto/rand.Read never fails (Go 1.24 and later).
+		_, _ = rand.Read(raw[:])
+		if id := binary.BigEndian.Uint64(raw[:]) >> 1; id != 0 {
+			return id
+		}
+	}
+}

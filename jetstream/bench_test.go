@@ -1,0 +1,232 @@
+package jetstream_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+
+	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/internal/testserver"
+	"github.com/tributary-es/tributary/jetstream"
+)
+
+// Every benchmark here does the same work twice in each of its rounds, once
+// through this library and once with nats.go alone, so that what the machine
+// does meanwhile meets both. ns/op is of both together; the metrics are medians:
+// of each, and x-raw, the ratio of the two.
+
+func BenchmarkAppend(b *testing.B) {
+	for _, events := range []int{1, 10, 100} {
+		b.Run(fmt.Sprintf("events=%d", events), func(b *testing.B) {
+			f := newBenchFixture(b)
+			batch := benchEvents(events)
+			version := uint64(0)
+			message := f.appended("ours", batch)
+			var fence uint64
+			f.paired(b, func() error {
+				res, err := backend.Append(f.ctx, f.backend, "ours", backend.ExactVersion(version), batch, uuid.Nil)
+				version = res.Version
+				return err
+			}, func() error {
+				message.Header["Nats-Expected-Last-Subject-Sequence"] = []string{strconv.FormatUint(fence, 10)}
+				ack, err := f.js.PublishMsg(f.ctx, message)
+				if err == nil {
+					fence = ack.Sequence
+				}
+				return err
+			})
+		})
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	for _, commits := range []int{1, 10, 16} {
+		b.Run(fmt.Sprintf("commits=%d", commits), func(b *testing.B) {
+			f := newBenchFixture(b)
+			// Scattered among the commits of other event streams.
+			var positions []uint64
+			for range commits {
+				positions = append(positions, f.mustAppend("wanted", benchEvents(1)).Position)
+				for i := range 20 {
+					f.mustAppend("other-"+strconv.Itoa(i), benchEvents(1))
+				}
+			}
+			reader := f.open() // which has seen none of them
+			f.paired(b, func() error {
+				events, err := reader.ReadStream(f.ctx, "wanted", 1, uint64(commits), uuid.Nil)
+				if err == nil && len(events) != commits {
+					err = fmt.Errorf("%d events", len(events))
+				}
+				return err
+			}, func() error { return f.rawGets("events.wanted", positions[:commits-1]) })
+		})
+	}
+}
+
+func BenchmarkStreamForward(b *testing.B) {
+	for _, events := range []int{1, 10} {
+		b.Run(fmt.Sprintf("events-per-commit=%d", events), func(b *testing.B) {
+			const commits = 5000
+			f := newBenchFixture(b)
+			for range commits {
+				f.mustAppend("long", benchEvents(events))
+			}
+			stream, err := f.js.Stream(f.ctx, jetstream.DefaultStream)
+			if err != nil {
+				b.Fatal(err)
+			}
+			f.paired(b, func() error {
+				n := 0
+				for batch, err := range f.backend.StreamForward(f.ctx, "long", 500, uuid.Nil) {
+					if err != nil {
+						return err
+					}
+					n += len(batch)
+				}
+				if n != commits*events {
+					return fmt.Errorf("%d events", n)
+				}
+				return nil
+			}, func() error { return rawConsume(f.ctx, stream, "events.long", commits) })
+		})
+	}
+}
+
+type benchFixture struct {
+	ctx     context.Context
+	tb      testing.TB
+	nc      *nats.Conn
+	js      natsjs.JetStream
+	backend *jetstream.Backend
+}
+
+func newBenchFixture(b *testing.B) *benchFixture {
+	nc := testserver.Single(b).Connect(b)
+	js, err := natsjs.New(nc)
+	if err != nil {
+		b.Fatal(err)
+	}
+	f := &benchFixture{ctx: b.Context(), tb: b, nc: nc, js: js}
+	f.backend = f.open()
+	return f
+}
+
+func (f *benchFixture) open() *jetstream.Backend {
+	b, err := jetstream.Open(f.ctx, f.nc, jetstream.Config{})
+	if err != nil {
+		f.tb.Fatal(err)
+	}
+	return b
+}
+
+func benchEvents(n int) []backend.UnsavedEvent {
+	events := make([]backend.UnsavedEvent, n)
+	for i := range events {
+		events[i] = backend.UnsavedEvent{EventType: "MoneyDeposited", Data: bytes.Repeat([]byte{'x'}, 200)}
+	}
+	return events
+}
+
+func (f *benchFixture) mustAppend(name string, events []backend.UnsavedEvent) backend.AppendResult {
+	res, err := backend.Append(f.ctx, f.backend, name, backend.AnyVersion(), events, uuid.Nil)
+	if err != nil {
+		f.tb.Fatal(err)
+	}
+	return res
+}
+
+// appended returns the message that an append makes, with a full chain, for
+// another subject.
+func (f *benchFixture) appended(name string, events []backend.UnsavedEvent) *nats.Msg {
+	for range 16 {
+		f.mustAppend("template-"+name, events)
+	}
+	stream, err := f.js.Stream(f.ctx, jetstream.DefaultStream)
+	if err != nil {
+		f.tb.Fatal(err)
+	}
+	raw, err := stream.GetLastMsgForSubject(f.ctx, "events.template-"+name)
+	if err != nil {
+		f.tb.Fatal(err)
+	}
+	msg := &nats.Msg{Subject: "events.raw", Header: nats.Header{}, Data: raw.Data}
+	for name, values := range raw.Header {
+		if name[:5] == "Trib-" {
+			msg.Header[name] = values
+		}
+	}
+	return msg
+}
+
+// paired runs ours and raw in turn, and reports the medians.
+func (f *benchFixture) paired(b *testing.B, ours, raw func() error) {
+	var took [2][]float64
+	for b.Loop() {
+		for i, work := range []func() error{ours, raw} {
+			start := time.Now()
+			if err := work(); err != nil {
+				b.Fatal(err)
+			}
+			took[i] = append(took[i], float64(time.Since(start).Nanoseconds()))
+		}
+	}
+	slices.Sort(took[0])
+	slices.Sort(took[1])
+	median, rawMedian := took[0][len(took[0])/2], took[1][len(took[1])/2]
+	b.ReportMetric(median/1e3, "us-ours")
+	b.ReportMetric(rawMedian/1e3, "us-raw")
+	b.ReportMetric(median/rawMedian, "x-raw")
+}
+
+// rawGets gets the last message of a subject, then those at positions, all asked
+// for at once.
+func (f *benchFixture) rawGets(subject string, positions []uint64) error {
+	const api = "$JS.API.DIRECT.GET." + jetstream.DefaultStream
+	if _, err := f.nc.RequestWithContext(f.ctx, api+"."+subject, nil); err != nil {
+		return err
+	}
+	inbox := f.nc.NewInbox()
+	sub, err := f.nc.SubscribeSync(inbox)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	for _, position := range positions {
+		if err := f.nc.PublishRequest(api, inbox, fmt.Appendf(nil, `{"seq":%d}`, position)); err != nil {
+			return err
+		}
+	}
+	for range positions {
+		if _, err := sub.NextMsgWithContext(f.ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rawConsume reads the messages of a subject through nats.go's ordered consumer.
+func rawConsume(ctx context.Context, stream natsjs.Stream, subject string, messages int) error {
+	consumer, err := stream.OrderedConsumer(ctx, natsjs.OrderedConsumerConfig{FilterSubjects: []string{subject}})
+	if err != nil {
+		return err
+	}
+	it, err := consumer.Messages(natsjs.PullMaxMessages(512))
+	if err != nil {
+		return err
+	}
+	defer it.Stop()
+	for range messages {
+		if _, err := it.Next(); err != nil {
+			return err
+		}
+	}
+	return stream.DeleteConsumer(ctx, consumer.CachedInfo().Name)
+}

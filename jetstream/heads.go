@@ -1,0 +1,180 @@
+package jetstream
+
+import (
+	"container/list"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/jetstream/internal/wire"
+)
+
+// maxLinks is how many commits a head names: its own, and those of the chain.
+const maxLinks = wire.MaxChain + 1
+
+// head is what is known of an event stream as of one of its messages. It is
+// never changed once it is made.
+type head struct {
+	position uint64      // of its last message, which fences the next; 0: it has none
+	exists   bool        // false: never begun, or erased
+	state    wire.State  // zero where it doesn't exist
+	links    []wire.Link // the latest commits, newest first
+	recent   []recent    // the latest events, newest last; for as many as known
+	tail     *stored     // the last message, just after it was read
+}
+
+// recent is an event of the latest commits.
+type recent struct {
+	id       uuid.UUID
+	position uint64
+}
+
+// stream describes the event stream.
+func (h *head) stream(streamUUID string) backend.Stream {
+	s := backend.Stream{ID: h.state.ID, UUID: streamUUID, Version: h.state.Version, CreatedAt: h.state.Created}
+	if !h.state.Deleted.IsZero() {
+		deleted := h.state.Deleted
+		s.DeletedAt = &deleted
+	}
+	return s
+}
+
+// current is stream for [backend.ExpectedVersion.Verify]: nil where there is
+// none.
+func (h *head) current(streamUUID string) *backend.Stream {
+	if !h.exists {
+		return nil
+	}
+	s := h.stream(streamUUID)
+	return &s
+}
+
+// linked is how many events the latest commits have, as far as links go and
+// events are kept.
+func (h *head) linked() uint64 {
+	var n uint64
+	for _, l := range h.links {
+		n += uint64(l.Events)
+	}
+	return min(n, h.state.Version+1-h.state.First)
+}
+
+// bytes is about what the head takes in memory.
+func (h *head) bytes() int { return 320 + 16*len(h.links) + 24*len(h.recent) }
+
+// after returns the head after a commit of events at position, in parts
+// messages. begun is the state before it, or of the event stream that it begins.
+func (h *head) after(begun wire.State, position uint64, events []backend.UnsavedEvent, parts int) *head {
+	begun.Version += uint64(len(events))
+	next := &head{position: position, exists: true, state: begun}
+	own := wire.Link{Position: position, Events: uint32(len(events)), Parts: uint32(parts)}
+	kept := h.links
+	if len(kept) >= maxLinks {
+		kept = kept[:maxLinks-1]
+	}
+	next.links = append(append(make([]wire.Link, 0, len(kept)+1), own), kept...)
+	// Ids are kept for the commits that links name, and not for huge ones.
+	const most = 1024
+	n := min(next.linked(), uint64(len(h.recent)+len(events)))
+	if n > most {
+		return next
+	}
+	next.recent = make([]recent, 0, n)
+	if old := int(n) - len(events); old > 0 {
+		next.recent = append(next.recent, h.recent[len(h.recent)-old:]...)
+	}
+	for i := max(0, len(events)-int(n)); i < len(events); i++ {
+		next.recent = append(next.recent, recent{id: events[i].EventUUID, position: position})
+	}
+	return next
+}
+
+// headCache remembers the heads of the event streams last used, bounded in
+// number and in bytes.
+type headCache struct {
+	mu       sync.Mutex
+	max      int
+	maxBytes int
+	bytes    int
+	entries  map[string]*list.Element // by subject
+	used     list.List                // of *headEntry, the last used first
+	dropped  bool                     // whether any was ever dropped
+}
+
+type headEntry struct {
+	subject string
+	head    *head
+	bytes   int
+}
+
+func (e *headEntry) set(h *head) {
+	e.head = h
+	e.bytes = h.bytes() + len(e.subject)
+}
+
+// bytesPerHead bounds the cache's bytes: that many for each head it may hold.
+const bytesPerHead = 1024
+
+func newHeadCache(most int) *headCache {
+	return &headCache{max: most, maxBytes: most * bytesPerHead, entries: make(map[string]*list.Element)}
+}
+
+// get returns the head known for a subject; nil: none.
+func (c *headCache) get(subject string) *head {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.entries[subject]
+	if !ok {
+		return nil
+	}
+	c.used.MoveToFront(e)
+	return e.Value.(*headEntry).head
+}
+
+// put remembers a head, unless a newer one is known, and returns the newest.
+func (c *headCache) put(subject string, h *head) *head {
+	keep := h
+	if h.tail != nil {
+		without := *h
+		without.tail = nil
+		keep = &without
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.entries[subject]; ok {
+		entry := e.Value.(*headEntry)
+		known := entry.head
+		c.used.MoveToFront(e)
+		if known.position > h.position || known.position == h.position && len(known.recent) > len(h.recent) {
+			return known
+		}
+		c.bytes -= entry.bytes
+		entry.set(keep)
+		c.bytes += entry.bytes
+	} else {
+		entry := &headEntry{subject: subject}
+		entry.set(keep)
+		c.entries[subject] = c.used.PushFront(entry)
+		c.bytes += entry.bytes
+	}
+	for (c.used.Len() > c.max || c.bytes > c.maxBytes) && c.used.Len() > 1 {
+		c.drop(c.used.Back())
+	}
+	return h
+}
+
+func (c *headCache) drop(e *list.Element) {
+	entry := c.used.Remove(e).(*headEntry)
+	delete(c.entries, entry.subject)
+	c.bytes -= entry.bytes
+	c.dropped = true
+}
+
+// complete reports whether every head ever put is still known: what isn't known
+// was then never seen by this process.
+func (c *headCache) complete() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.dropped
+}

@@ -1,0 +1,134 @@
+package jetstream_test
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/internal/testserver"
+	"github.com/tributary-es/tributary/jetstream"
+)
+
+func TestReadsOnReplicasNeverGoBack(t *testing.T) {
+	c := testserver.Cluster(t, 3)
+	for name, cfg := range map[string]jetstream.Config{
+		"heads remembered": {Replicas: 3},
+		"heads forgotten":  {Replicas: 3, HeadCacheSize: 1},
+		"heads of leaders": {Replicas: 3, ReadConsistency: jetstream.ReadLeader},
+	} {
+		t.Run(name, func(t *testing.T) {
+			// The load comes from elsewhere: it has followers lag.
+			loader := openStore(t, c.Connect(t), jetstream.Config{Replicas: 3})
+			l := startLoad(t, loader, loader, loader, loader)
+			l.wait(10)
+			neverBack(t, c, cfg, l.stream(0))
+			l.stop()
+			l.wg.Wait()
+		})
+	}
+}
+
+// neverBack reads right after own appends, and while others append.
+func neverBack(t *testing.T, c *testserver.ServerCluster, cfg jetstream.Config, shared string) {
+	t.Helper()
+	ctx := t.Context()
+	s := openStore(t, c.Connect(t), cfg)
+	id := uuid.NewString()
+	var wg sync.WaitGroup
+	for g := range 2 {
+		wg.Go(func() {
+			version := uint64(0)
+			for i := range 85 {
+				// Two event streams each, so that one forgets the other's head.
+				stream := fmt.Sprintf("own-%s-%d-%d", id, g, i%2)
+				res, err := backend.Append(ctx, s, stream, backend.ExactVersion(version), identified(1), uuid.Nil)
+				if err != nil {
+					t.Errorf("append: %v", err)
+					return
+				}
+				switch i % 3 {
+				case 0:
+					info, err := s.ReadStreamInfo(ctx, stream, uuid.Nil)
+					if err != nil || info.Version != res.Version {
+						t.Errorf("info says version %d after an append of version %d, error %v", info.Version, res.Version, err)
+					}
+				case 1:
+					events, err := s.ReadStream(ctx, stream, 0, 1000, uuid.Nil)
+					if err != nil || uint64(len(events)) != res.Version {
+						t.Errorf("%d events after an append of version %d, error %v", len(events), res.Version, err)
+					}
+				case 2:
+					n := uint64(0)
+					for batch, err := range s.StreamForward(ctx, stream, 7, uuid.Nil) {
+						if err != nil {
+							t.Errorf("StreamForward: %v", err)
+						}
+						n += uint64(len(batch))
+					}
+					if n != res.Version {
+						t.Errorf("%d events forward after an append of version %d", n, res.Version)
+					}
+				}
+				if i%2 == 1 {
+					version++
+				}
+			}
+		})
+	}
+	// What one read saw, a later one sees, whoever wrote it.
+	for range 2 {
+		wg.Go(func() {
+			var last atomic.Uint64
+			for range 85 {
+				before := last.Load()
+				info, err := s.ReadStreamInfo(ctx, shared, uuid.Nil)
+				if err != nil || info.Version < before {
+					t.Errorf("version %d after %d, error %v", info.Version, before, err)
+				}
+				last.Store(info.Version)
+			}
+		})
+	}
+	wg.Wait()
+	// What was acknowledged to others before is seen where the leader is asked.
+	if cfg.ReadConsistency == jetstream.ReadLeader {
+		other := openStore(t, c.Connect(t), cfg)
+		for range 30 {
+			res, err := backend.Append(within(t, time.Minute), other, "others-"+id, backend.AnyVersion(), identified(1), uuid.Nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := s.info("others-" + id).Version; got < res.Version {
+				t.Errorf("the leader says version %d, %d was acknowledged", got, res.Version)
+			}
+		}
+	}
+}
+
+func TestReadsAfterALeaderChangeSeeWhatWasAcknowledged(t *testing.T) {
+	c := testserver.Cluster(t, 3)
+	s := openStore(t, c.Connect(t), jetstream.Config{Replicas: 3, RequestTimeout: 500 * time.Millisecond})
+	total := 0
+	for round := range 3 {
+		for range 50 {
+			s.add("x", 1)
+			s.add(fmt.Sprintf("y-%d", round), 1)
+			total += 2
+		}
+		if _, err := s.nc.Request("$JS.API.STREAM.LEADER.STEPDOWN.EVENTS", nil, patience); err != nil {
+			t.Fatal(err)
+		}
+		all, err := readAll(t.Context(), s, backend.ReadAllOptions{})
+		if err != nil || len(all) != total {
+			t.Errorf("round %d: ReadAll: %d events, want %d, error %v", round, len(all), total, err)
+		}
+		if got := len(s.all("x")); got != total/2 {
+			t.Errorf("round %d: %d events, want %d", round, got, total/2)
+		}
+	}
+}

@@ -1,0 +1,190 @@
+package jetstream
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/google/uuid"
+
+	"github.com/tributary-es/tributary/backend"
+)
+
+// ReadAll is as the function [backend.ReadAll] says. It reads through an ordered
+// consumer, which it deletes when it ends.
+func (b *Backend) ReadAll(ctx context.Context, options backend.ReadAllOptions, _ uuid.UUID) iter.Seq2[[]backend.RecordedEvent, error] {
+	return func(yield func([]backend.RecordedEvent, error) bool) {
+		r := allReader{b: b, options: options}
+		more := true
+		err := r.read(ctx, func(batch []backend.RecordedEvent) bool {
+			more = yield(batch, nil)
+			return more
+		})
+		// What was read before an error is good, and comes before it.
+		if more && len(r.batch) > 0 {
+			more = yield(r.batch, nil)
+		}
+		if more && err != nil {
+			yield(nil, err)
+		}
+	}
+}
+
+// allReader is one reading of the store.
+type allReader struct {
+	b       *Backend
+	options backend.ReadAllOptions
+	batch   []backend.RecordedEvent
+	total   uint64
+
+	subject string // of the commit before, and its name
+	uuid    string
+}
+
+func (r *allReader) read(ctx context.Context, yield func([]backend.RecordedEvent) bool) error {
+	if r.options.BatchSize < 0 {
+		return fmt.Errorf("%w: batch size %d, must be 0 or more", backend.ErrInvalidArgument, r.options.BatchSize)
+	}
+	if r.options.BatchSize == 0 {
+		r.options.BatchSize = backend.DefaultBatchSize
+	}
+	filter, err := r.b.subjects.Under(r.options.Under)
+	if err != nil {
+		return err
+	}
+	end, err := r.end(ctx)
+	if err != nil {
+		return err
+	}
+	s := r.b.newScan(filter, r.options.After, end)
+	defer s.close(ctx)
+	var c commit
+	for {
+		m, err := s.next(ctx)
+		if err != nil {
+			return err
+		}
+		if m == nil {
+			break
+		}
+		if err := r.add(ctx, &c, m); err != nil {
+			return err
+		}
+		if !c.complete() {
+			continue
+		}
+		if err := r.take(&c); err != nil {
+			return err
+		}
+		c.clear()
+		if len(r.batch) >= r.options.BatchSize {
+			full := r.batch
+			r.batch = nil
+			if !yield(full) {
+				return nil
+			}
+		}
+		if r.options.Limit > 0 && r.total >= r.options.Limit {
+			break
+		}
+	}
+	if s.after < end && !r.limited() {
+		// Nothing more up to the end: it was erased meanwhile, or this is
+		// another JetStream stream of the name.
+		return r.check(ctx)
+	}
+	return nil
+}
+
+func (r *allReader) limited() bool { return r.options.Limit > 0 && r.total >= r.options.Limit }
+
+// end returns the position at which the store ends now.
+func (r *allReader) end(ctx context.Context) (uint64, error) {
+	ctx, cancel, err := r.b.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer cancel()
+	info, err := r.b.checkSame(ctx)
+	return info.State.LastSeq, err
+}
+
+func (r *allReader) check(ctx context.Context) error {
+	_, err := r.end(ctx)
+	return err
+}
+
+// add adds a message to the commit that it is a part of. What was never finished
+// is dropped.
+func (r *allReader) add(ctx context.Context, c *commit, m *stored) error {
+	p, err := newPart(m)
+	if err != nil {
+		uuid, _ := r.b.subjects.StreamUUID(m.subject)
+		return undecodable(uuid, m.position, err)
+	}
+	if c.add(p) {
+		return nil
+	}
+	c.clear()
+	if p.rec.Part.Index > 1 {
+		return r.addWithin(ctx, c, p)
+	}
+	c.add(p) // not where it is a marker
+	return nil
+}
+
+// addWithin adds a message of a commit that began before the position at which
+// reading began.
+func (r *allReader) addWithin(ctx context.Context, c *commit, p part) error {
+	before := uint64(p.rec.Part.Index) - 1
+	if before >= maxBatch || p.position <= before || p.position-before > r.options.After {
+		return nil // its beginning was never stored
+	}
+	positions := make([]uint64, before)
+	for i := range positions {
+		positions[i] = p.position - before + uint64(i)
+	}
+	ctx, cancel, err := r.b.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	messages, err := r.b.getAll(ctx, positions)
+	if err != nil {
+		return err
+	}
+	for _, m := range messages {
+		if m == nil {
+			c.clear()
+			return nil
+		}
+		earlier, err := newPart(m)
+		if err != nil || !c.add(earlier) {
+			c.clear()
+			return nil
+		}
+	}
+	if !c.add(p) {
+		c.clear()
+	}
+	return nil
+}
+
+// take adds the events of a commit to the batch.
+func (r *allReader) take(c *commit) error {
+	if subject := c.last().subject; subject != r.subject {
+		uuid, err := r.b.subjects.StreamUUID(subject)
+		if err != nil {
+			return undecodable("", c.position(), err)
+		}
+		r.subject, r.uuid = subject, uuid
+	}
+	if r.batch == nil {
+		r.batch = make([]backend.RecordedEvent, 0, min(r.options.BatchSize, 1024))
+	}
+	before := len(r.batch)
+	var err error
+	r.batch, err = c.appendEvents(r.batch, r.uuid, 0, c.version())
+	r.total += uint64(len(r.batch) - before)
+	return err
+}

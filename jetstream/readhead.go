@@ -1,0 +1,116 @@
+package jetstream
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/jetstream/internal/wire"
+)
+
+// readHead reads the head of an event stream, as [Config.ReadConsistency] wants
+// it, and never one older than this process knows.
+func (b *Backend) readHead(ctx context.Context, t target) (*head, error) {
+	known := b.heads.get(t.subject)
+	// A replica may lag. What this process knows shows that, and so does never
+	// having known anything; what it has forgotten doesn't.
+	lag := b.copies > 1 && known == nil && !b.heads.complete()
+	if b.cfg.ReadConsistency == ReadLeader || lag {
+		return b.refreshHead(ctx, t)
+	}
+	last, err := b.last(ctx, t.subject)
+	if err != nil {
+		return nil, err
+	}
+	h, whole, err := b.decodeHead(t, last, known)
+	if err != nil || !whole || known != nil && h.position < known.position {
+		return b.refreshHead(ctx, t)
+	}
+	return b.remember(t, h), nil
+}
+
+// refreshHead reads the head from the leader.
+func (b *Backend) refreshHead(ctx context.Context, t target) (*head, error) {
+	started := time.Now()
+	for tries := 0; ; tries++ {
+		known := b.heads.get(t.subject)
+		last, err := b.leaderGet(ctx, getRequest{LastFor: t.subject})
+		if err != nil {
+			return nil, err
+		}
+		h, _, err := b.decodeHead(t, last, known)
+		if err != nil {
+			return nil, err
+		}
+		if known == nil || h.position >= known.position {
+			return b.remember(t, h), nil
+		}
+		// The leader has less than this process has seen: it was just elected,
+		// or it is cut off, or the server lost what it had acknowledged.
+		if time.Since(started) < 2*b.cfg.RequestTimeout && pause(ctx, tries) {
+			continue
+		}
+		if _, err := b.checkSame(ctx); err != nil {
+			return nil, err
+		}
+		return nil, &backend.CorruptedError{
+			StreamUUID: t.uuid, FirstVersion: min(h.state.Version+1, known.state.Version), LastVersion: known.state.Version, Position: known.position,
+			Reason: fmt.Sprintf("the server's last position of it is %d, after this process saw one that is now missing: "+
+				"either the server lost what it had acknowledged, or the leader is cut off from its peers", h.position),
+		}
+	}
+}
+
+// remember puts a head into the cache. Where a newer one is known, that is the
+// head, but for a reader, who holds what was read.
+func (b *Backend) remember(t target, h *head) *head {
+	if h.position != 0 {
+		b.heads.put(t.subject, h)
+	}
+	return h
+}
+
+// decodeHead makes a head of an event stream's last message. It is not whole
+// where the last commit is not.
+func (b *Backend) decodeHead(t target, last *stored, known *head) (h *head, whole bool, err error) {
+	if last == nil {
+		return &head{}, true, nil
+	}
+	rec, err := wire.Decode(last.header, last.body)
+	if err != nil {
+		return nil, false, undecodable(t.uuid, last.position, err)
+	}
+	if known != nil && known.position == last.position && known.exists && known.state.ID == rec.State.ID {
+		same := *known // which may have more than the message tells
+		same.tail = last
+		return &same, true, nil
+	}
+	chain := rec.Chain()
+	h = &head{position: last.position, exists: true, state: rec.State, links: chain, tail: last}
+	switch {
+	case rec.Kind == wire.Erased:
+		return &head{position: last.position, tail: last}, true, nil
+	case rec.Kind != wire.Events:
+		return h, true, nil
+	case rec.Part.Count > 0 && !rec.Part.Last():
+		// The commit is unfinished, and what there is of it counts for nothing.
+		h.state.Version = rec.Part.Base
+		h.exists = !rec.Part.Begin
+		if !h.exists {
+			h.state = wire.State{}
+		}
+		return h, false, nil
+	}
+	own := wire.Link{Position: last.position, Events: uint32(rec.Events), Parts: 1}
+	if rec.Part.Count > 0 {
+		own.Parts = rec.Part.Count
+		own.Events = uint32(rec.State.Version - rec.Part.Base)
+	}
+	h.links = append(append(make([]wire.Link, 0, len(chain)+1), own), chain...)
+	return h, true, nil
+}
+
+func undecodable(streamUUID string, position uint64, err error) error {
+	return &backend.CorruptedError{StreamUUID: streamUUID, Position: position, Reason: "a message that can't be decoded", Err: err}
+}

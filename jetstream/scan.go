@@ -1,0 +1,389 @@
+package jetstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+
+	"github.com/tributary-es/tributary/backend"
+)
+
+// consumerConfig is the server's configuration of a consumer, as far as it is
+// set here.
+type consumerConfig struct {
+	Name              string        `json:"name"`
+	DeliverPolicy     string        `json:"deliver_policy"`
+	StartSeq          uint64        `json:"opt_start_seq"`
+	AckPolicy         string        `json:"ack_policy"`
+	FilterSubject     string        `json:"filter_subject"`
+	ReplayPolicy      string        `json:"replay_policy"`
+	InactiveThreshold time.Duration `json:"inactive_threshold"`
+	Replicas          int           `json:"num_replicas"`
+	MemoryStorage     bool          `json:"mem_storage"`
+}
+
+const (
+	// pullBatch is how many messages a scan has on their way at most. Larger ones
+	// gained nothing (own measurement on nats-server 2.15.2).
+	pullBatch = 512
+
+	// consumerLife is how long the server keeps a consumer that nobody uses: one
+	// whose deletion didn't reach it.
+	consumerLife = 30 * time.Second
+)
+
+// scan reads the messages of a subject, which may be a wildcard, in order,
+// through an ordered consumer: an ephemeral one, without acknowledgements, that
+// is replaced by another whenever a message is missing. It starts no goroutine.
+type scan struct {
+	b      *Backend
+	filter string
+	after  uint64 // the position read last
+	end    uint64 // the position to end at, inclusive
+
+	name      string // of the consumer; empty: none
+	sub       *nats.Subscription
+	delivered uint64 // by the consumer
+	underway  int    // messages asked for and not yet here
+	replaced  int    // consumers replaced since the last message
+	finished  bool
+}
+
+// newScan scans the positions after after, up to end inclusive. It must be
+// closed.
+func (b *Backend) newScan(filter string, after, end uint64) *scan {
+	return &scan{b: b, filter: filter, after: after, end: end, finished: after >= end}
+}
+
+// next returns the next message; nil at the end, which comes when nothing more
+// is stored up to the end position, as the leader says.
+func (s *scan) next(ctx context.Context) (*stored, error) {
+	if s.finished {
+		return nil, nil
+	}
+	if s.sub != nil && ctx.Err() == nil {
+		// Most messages are here already, and need neither timer nor context.
+		if msg, err := s.sub.NextMsg(time.Microsecond); err == nil {
+			if m, err := s.accept(ctx, msg); m != nil {
+				return m, nil
+			} else if err != nil {
+				s.replace(ctx, err)
+			} else if s.finished {
+				return nil, nil
+			}
+		}
+	}
+	return s.await(ctx)
+}
+
+// await is next where nothing is here yet.
+func (s *scan) await(ctx context.Context) (*stored, error) {
+	ctx, cancel, err := s.b.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	for {
+		m, err := s.advance(ctx)
+		if m != nil || s.finished {
+			return m, nil
+		}
+		if err == nil {
+			continue
+		}
+		s.replace(ctx, err)
+		if s.b.nc.IsClosed() || !pause(ctx, s.replaced) {
+			return nil, unavailable(ctx, err)
+		}
+	}
+}
+
+// replace gives up a consumer that is of no more use; the next is made where it
+// is needed.
+func (s *scan) replace(ctx context.Context, cause error) {
+	s.b.log.DebugContext(ctx, "replacing a consumer", "filter", s.filter, "after", s.after, "error", cause)
+	s.drop(ctx)
+	s.replaced++
+}
+
+// advance waits for the next message, or finds that there is none. Neither, and
+// no error: to be called again. An error: the consumer is of no more use.
+func (s *scan) advance(ctx context.Context) (*stored, error) {
+	if s.sub == nil {
+		pending, err := s.open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if pending == 0 {
+			return nil, s.checkEnd(ctx)
+		}
+	}
+	if err := s.pull(); err != nil {
+		return nil, err
+	}
+	wait, cancel := context.WithTimeout(ctx, s.b.cfg.RequestTimeout)
+	defer cancel()
+	msg, err := s.sub.NextMsgWithContext(wait)
+	if err != nil {
+		return nil, s.b.explain(s.b.api.consumerNext+s.name, err)
+	}
+	return s.accept(ctx, msg)
+}
+
+// accept takes what the consumer delivered, and asks it for more in time.
+func (s *scan) accept(ctx context.Context, msg *nats.Msg) (*stored, error) {
+	if len(msg.Data) == 0 && msg.Header.Get("Status") != "" {
+		return nil, s.control(ctx, msg)
+	}
+	meta, err := msg.Metadata()
+	if err != nil {
+		return nil, err
+	}
+	if meta.Sequence.Consumer != s.delivered+1 {
+		return nil, fmt.Errorf("message %d of the consumer after %d", meta.Sequence.Consumer, s.delivered)
+	}
+	s.delivered++
+	s.underway--
+	s.replaced = 0
+	if meta.Sequence.Stream > s.end {
+		s.finished = true
+		return nil, nil
+	}
+	s.after = meta.Sequence.Stream
+	s.finished = s.after == s.end
+	if !s.finished {
+		if meta.NumPending == 0 { // the end may be gone, or this replica lags
+			err = s.checkEnd(ctx)
+		} else {
+			err = s.pull()
+		}
+		if err != nil {
+			s.replace(ctx, err)
+		}
+	}
+	return &stored{subject: msg.Subject, position: meta.Sequence.Stream, at: meta.Timestamp.UTC(), header: msg.Header, body: msg.Data}, nil
+}
+
+// control handles a message of the server's own.
+func (s *scan) control(ctx context.Context, msg *nats.Msg) error {
+	if n, err := strconv.Atoi(msg.Header.Get("Nats-Pending-Messages")); err == nil {
+		s.underway -= n // the request has ended
+	}
+	switch status := msg.Header.Get("Status"); status {
+	case "100": // idle: there is nothing, as far as this replica knows
+		return s.checkEnd(ctx)
+	case "404", "408":
+		s.underway = max(s.underway, 0)
+		return s.checkEnd(ctx)
+	case "409":
+		if description := msg.Header.Get("Description"); description == "Message Size Exceeds MaxBytes" || description == "Batch Completed" {
+			s.underway = max(s.underway, 0)
+			return nil
+		}
+		fallthrough
+	default:
+		return fmt.Errorf("consumer: %s %s", status, msg.Header.Get("Description"))
+	}
+}
+
+// checkEnd asks the leader whether there is anything more. If so, it is waited
+// for: the consumer's replica lags.
+func (s *scan) checkEnd(ctx context.Context) error {
+	ctx, cancel, err := s.b.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	next, err := s.b.leaderGet(ctx, getRequest{Seq: s.after + 1, NextFor: s.filter})
+	if err != nil {
+		return err
+	}
+	s.finished = next == nil || next.position > s.end
+	return nil
+}
+
+// open creates the consumer and returns how many messages wait for it, as far as
+// the replica that it is on knows.
+func (s *scan) open(ctx context.Context) (pending uint64, err error) {
+	s.name = uuid.NewString()
+	s.delivered, s.underway = 0, 0
+	var request struct {
+		Stream string         `json:"stream_name"`
+		Config consumerConfig `json:"config"`
+	}
+	request.Stream = s.b.cfg.Stream
+	request.Config = consumerConfig{
+		Name:              s.name,
+		DeliverPolicy:     "by_start_sequence",
+		StartSeq:          s.after + 1,
+		AckPolicy:         "none",
+		FilterSubject:     s.filter,
+		ReplayPolicy:      "instant",
+		InactiveThreshold: consumerLife,
+		Replicas:          1,
+		MemoryStorage:     true,
+	}
+	var answer struct {
+		NumPending uint64 `json:"num_pending"`
+	}
+	if err := s.b.call(ctx, s.b.api.consumerCreate+s.name+"."+s.filter, request, &answer); err != nil {
+		return 0, err
+	}
+	s.sub, err = s.b.nc.SubscribeSync(s.b.nc.NewInbox())
+	if err != nil {
+		return 0, err
+	}
+	// What is asked for is bounded, so what waits in the client is.
+	return answer.NumPending, s.sub.SetPendingLimits(-1, -1)
+}
+
+// pull asks for more when half of what was asked for has come.
+func (s *scan) pull() error {
+	rest := s.end - s.after // the most that there can be
+	if s.underway > pullBatch/2 || uint64(s.underway) >= rest {
+		return nil
+	}
+	request := struct {
+		Batch     int           `json:"batch"`
+		MaxBytes  int           `json:"max_bytes"`
+		Expires   time.Duration `json:"expires"`
+		Heartbeat time.Duration `json:"idle_heartbeat"`
+	}{
+		Batch:     int(min(uint64(pullBatch-s.underway), rest-uint64(s.underway))),
+		MaxBytes:  max(8<<20, 2*int(s.b.nc.MaxPayload())),
+		Expires:   s.b.cfg.RequestTimeout * 2,
+		Heartbeat: s.b.cfg.RequestTimeout / 2,
+	}
+	data, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	s.underway += request.Batch
+	return s.b.nc.PublishRequest(s.b.api.consumerNext+s.name, s.sub.Subject, data)
+}
+
+// drop gives up the consumer, here and on the server.
+func (s *scan) drop(ctx context.Context) {
+	if s.sub != nil {
+		_ = s.sub.Unsubscribe()
+		s.sub = nil
+	}
+	if s.name == "" || s.b.nc.IsClosed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.b.cfg.RequestTimeout)
+	defer cancel()
+	// What isn't deleted goes when it has been unused for consumerLife.
+	_, err := s.b.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: s.b.api.consumerDelete + s.name})
+	if err != nil && !errors.Is(err, nats.ErrNoResponders) {
+		s.b.log.DebugContext(ctx, "deleting a consumer", "name", s.name, "error", err)
+	}
+	s.name = ""
+}
+
+// close frees what the scan holds.
+func (s *scan) close(ctx context.Context) { s.drop(ctx) }
+
+// taker is given the commits of a scan in order, with the first version that is
+// wanted of each, and returns false to end it. It must not keep the commit.
+type taker func(c *commit, from uint64) (bool, error)
+
+// scanStream gives take the commits with the versions from to to of the event
+// stream that has the head h. Every version is there, or it is an error:
+// [*backend.CorruptedError], or [backend.ErrStreamChanged] where h is no longer
+// the head and the events are gone.
+func (b *Backend) scanStream(ctx context.Context, t target, h *head, from, to uint64, take taker) error {
+	want := from // the next version
+	after := uint64(0)
+	for retry := false; ; retry = true {
+		g, err := b.scanVersions(ctx, t, h, &want, &after, to, take)
+		if err != nil || g == nil {
+			return err
+		}
+		// Events are missing. They may have been erased; or the server skipped a
+		// block that it can't read, and another replica has it.
+		if err := b.checkUnchanged(ctx, t, h, want); err != nil {
+			return err
+		}
+		if retry {
+			return g
+		}
+	}
+}
+
+// scanVersions is scanStream until the first gap, which it returns. want and
+// after go along with what was taken.
+func (b *Backend) scanVersions(ctx context.Context, t target, h *head, want, after *uint64, to uint64, take taker) (*backend.CorruptedError, error) {
+	s := b.newScan(t.subject, *after, h.position)
+	defer s.close(ctx)
+	gap := func(last uint64) *backend.CorruptedError {
+		return &backend.CorruptedError{StreamUUID: t.uuid, FirstVersion: *want, LastVersion: last, Position: *after, Reason: "events are missing after it"}
+	}
+	var c commit
+	for {
+		m, err := s.next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if m == nil {
+			return gap(to), nil
+		}
+		p, err := newPart(m)
+		if err != nil {
+			return nil, undecodable(t.uuid, m.position, err)
+		}
+		if p.rec.State.ID != h.state.ID {
+			continue // of an event stream that had the name before
+		}
+		if !c.add(p) {
+			// A marker, or the commit before was never finished.
+			c.clear()
+			if !c.add(p) {
+				continue
+			}
+		}
+		if !c.complete() {
+			continue
+		}
+		if c.version() >= *want {
+			if c.before() >= *want {
+				return gap(min(c.before(), to)), nil
+			}
+			more, err := take(&c, *want)
+			if err != nil {
+				return nil, err
+			}
+			*want = c.version() + 1
+			if !more || *want > to {
+				return nil, nil
+			}
+		}
+		*after = c.position()
+		c.clear()
+	}
+}
+
+// checkUnchanged returns [backend.ErrStreamChanged] where the event stream is no
+// longer the one that has the head h, or no longer has version want.
+func (b *Backend) checkUnchanged(ctx context.Context, t target, h *head, want uint64) error {
+	ctx, cancel, err := b.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	now, err := b.refreshHead(ctx, t)
+	if err != nil {
+		return err
+	}
+	if !now.exists || now.state.ID != h.state.ID || now.state.First > want {
+		return fmt.Errorf("%w: %q", backend.ErrStreamChanged, t.uuid)
+	}
+	_, err = b.checkSame(ctx)
+	return err
+}
