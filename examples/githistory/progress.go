@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// progress counts what an import has done. Its methods may be called from any
+// goroutine.
+type progress struct {
+	commits  atomic.Int64 // those that are settled: all their changes are stored
+	appended atomic.Int64 // events that this run stored
+	known    atomic.Int64 // events that were stored already
+	indexed  atomic.Int64 // events read to know what is stored
+	walking  atomic.Bool  // all of these were read
+}
+
+// commitProgress settles a commit with the last of its changes. These are in
+// different event streams and end in any order.
+type commitProgress struct {
+	left  atomic.Int64
+	total *progress
+}
+
+func (p *progress) begin(changes int) *commitProgress {
+	c := &commitProgress{total: p}
+	c.left.Store(int64(changes))
+	if changes == 0 {
+		p.commits.Add(1)
+	}
+	return c
+}
+
+func (c *commitProgress) settle() {
+	if c.left.Add(-1) == 0 {
+		c.total.commits.Add(1)
+	}
+}
+
+// display shows progress until stop is called: on a terminal a bar that moves,
+// elsewhere, in a log for instance, a line every so often.
+func (p *progress) display(w io.Writer, commits int, every time.Duration) (stop func()) {
+	started := time.Now()
+	render, clear := p.line, ""
+	if isTerminal(w) {
+		render, clear, every = p.bar, "\r\x1b[K", time.Second/10
+	}
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				fmt.Fprint(w, render(commits, time.Since(started)))
+			case <-quit:
+				fmt.Fprint(w, clear)
+				return
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-done
+	}
+}
+
+func (p *progress) line(commits int, elapsed time.Duration) string {
+	if !p.walking.Load() {
+		return fmt.Sprintf("reading what is stored: %s events\n", grouped(p.indexed.Load()))
+	}
+	return fmt.Sprintf("%s of %s commits, %s events stored, %s there before\n",
+		grouped(p.commits.Load()), grouped(int64(commits)), grouped(p.appended.Load()), grouped(p.known.Load()))
+}
+
+// bar is shorter than 80 characters, what the narrowest terminal has.
+func (p *progress) bar(commits int, elapsed time.Duration) string {
+	const width = 24
+	if !p.walking.Load() {
+		return fmt.Sprintf("\r\x1b[Kreading what is stored: %s events", grouped(p.indexed.Load()))
+	}
+	share := float64(p.commits.Load()) / float64(max(commits, 1))
+	full := min(int(share*width), width)
+	return fmt.Sprintf("\r\x1b[K[%s%s] %3.0f%%  %s events, %s/s",
+		strings.Repeat("=", full), strings.Repeat(" ", width-full), 100*share,
+		grouped(p.appended.Load()+p.known.Load()), rate(p.appended.Load(), elapsed))
+}
+
+// isTerminal reports whether a person is likely to be looking at w.
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// rate is n per second of elapsed.
+func rate(n int64, elapsed time.Duration) string {
+	return grouped(int64(float64(n) / max(elapsed.Seconds(), 0.001)))
+}
+
+// grouped writes a number with a comma at every thousand.
+func grouped(n int64) string {
+	digits := fmt.Sprint(n)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
+
+// counted is a number with what it counts: "1 event", "2,000 events".
+func counted(n int64, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return grouped(n) + " " + what
+}
