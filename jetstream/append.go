@@ -2,7 +2,6 @@ package jetstream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -12,8 +11,7 @@ import (
 	"github.com/tributary-es/tributary/jetstream/internal/wire"
 )
 
-// AppendToStream is as [backend.Backend] says. It takes one round trip where the
-// event stream's head is known, else two.
+// AppendToStream is as [backend.Backend] says, and otherwise as Append.
 func (b *Backend) AppendToStream(ctx context.Context, streamUUID string, events []backend.UnsavedEvent, correlationID uuid.UUID) ([]uuid.UUID, error) {
 	prepared, expected, err := backend.Prepare(streamUUID, events, correlationID)
 	if err != nil {
@@ -30,6 +28,10 @@ func (b *Backend) AppendToStream(ctx context.Context, streamUUID string, events 
 // the event stream's head is known or expected to be none, else two; with
 // [backend.AnyVersion] or [backend.StreamExists] and ids given, one more where
 // the ids of the latest commits are not known.
+//
+// Appends of this process that wait for the same event stream are written
+// together, in one message, and then share their position; each has its own
+// result and its own error. Not so with [Config.EventsPerMessage].
 func (b *Backend) Append(ctx context.Context, streamUUID string, expected backend.ExpectedVersion, events []backend.UnsavedEvent, correlationID uuid.UUID) (backend.AppendResult, error) {
 	prepared, versions, err := backend.Prepare(streamUUID, events, correlationID)
 	if err != nil {
@@ -47,6 +49,7 @@ type appendage struct {
 	mustExist bool // the event stream, whatever is expected
 	events    []backend.UnsavedEvent
 	given     bool // the first event's id is the caller's, so that it may be a repetition
+	deadline  time.Time
 }
 
 func givenIDs(events []backend.UnsavedEvent) bool {
@@ -69,47 +72,34 @@ func (b *Backend) append(ctx context.Context, streamUUID string, a *appendage) (
 	if len(a.events) == 0 {
 		return b.appendNothing(ctx, t, a)
 	}
-	if err := b.locks.lock(ctx, t.subject); err != nil {
-		return backend.AppendResult{}, unavailable(ctx, fmt.Errorf("waiting for other appends to %q: %w", t.uuid, err))
+	a.deadline, _ = ctx.Deadline() // begin has seen to it that there is one
+	w := b.queues.enter(t.subject, a)
+	if w == nil {
+		return b.appendAlone(ctx, t, a)
 	}
-	defer b.locks.unlock(t.subject)
-	h, fresh, err := b.headToAppend(ctx, t, a)
-	for tries := 0; err == nil; tries++ {
-		var res backend.AppendResult
-		var done bool
-		if res, done, err = b.repeated(ctx, t, h, a); done {
-			return res, nil
-		}
-		if err == nil {
-			err = a.verify(t, h)
-		}
-		if err != nil {
-			if fresh || !isVerdict(err) {
-				return backend.AppendResult{}, err
-			}
-			// Only the leader's word is good enough for a refusal.
-			h, err = b.refreshHead(ctx, t)
-			fresh = true
-			continue
-		}
-		if res, err = b.commit(ctx, t, h, a.events); err == nil {
-			return res, nil
-		}
-		switch {
-		case errors.Is(err, errInFlight):
-			if !pause(ctx, tries) {
-				return backend.AppendResult{}, unavailable(ctx, err)
-			}
-		case !errors.Is(err, errConflict):
-			return backend.AppendResult{}, err
-		case errors.Is(err, errUnfinished):
-			a.given = true // it may yet be finished: look whether it was
-		}
-		b.log.DebugContext(ctx, "append met another", "stream", t.uuid, "version", h.state.Version, "error", err)
-		h, err = b.refreshHead(ctx, t)
-		fresh = true
+	select {
+	case <-w.turn:
+		return b.appendAlone(ctx, t, a)
+	case outcome := <-w.done:
+		return outcome.res, outcome.err
+	case <-ctx.Done():
 	}
-	return backend.AppendResult{}, err
+	if b.queues.quit(t.subject, w) {
+		b.unlock(t)
+	}
+	if w.claim.CompareAndSwap(claimFree, claimWithdrawn) {
+		return backend.AppendResult{}, unavailable(ctx, fmt.Errorf("waiting for other appends to %q: %w", t.uuid, ctx.Err()))
+	}
+	return backend.AppendResult{}, outcomeUnknown(ctx, fmt.Errorf("others are writing it: %w", ctx.Err()))
+}
+
+// appendAlone appends with the turn that the caller has, and gives it on.
+func (b *Backend) appendAlone(ctx context.Context, t target, a *appendage) (backend.AppendResult, error) {
+	defer b.unlock(t)
+	alone := &waiter{append: a, done: make(chan appendOutcome, 1)}
+	b.appendTogether(ctx, t, []*waiter{alone})
+	outcome := <-alone.done
+	return outcome.res, outcome.err
 }
 
 // appendNothing checks what is expected.
@@ -129,15 +119,14 @@ func (b *Backend) appendNothing(ctx context.Context, t target, a *appendage) (ba
 
 // headToAppend returns the head to append to: the one known, or a guess that the
 // fence will correct, or one that is read.
-func (b *Backend) headToAppend(ctx context.Context, t target, a *appendage) (h *head, fresh bool, err error) {
+func (b *Backend) headToAppend(ctx context.Context, t target, a *appendage) (*head, error) {
 	if known := b.heads.get(t.subject); known != nil {
-		return known, false, nil
+		return known, nil
 	}
 	if version, ok := a.expected.Exact(); ok && version == 0 && !a.mustExist {
-		return &head{}, false, nil
+		return &head{}, nil
 	}
-	h, err = b.readHead(ctx, t)
-	return h, false, err
+	return b.readHead(ctx, t)
 }
 
 // verify checks what is expected against the head.
@@ -148,27 +137,22 @@ func (a *appendage) verify(t target, h *head) error {
 	return a.expected.Verify(t.uuid, h.current(t.uuid))
 }
 
-// commit writes events after h, and remembers the head that they make.
-func (b *Backend) commit(ctx context.Context, t target, h *head, events []backend.UnsavedEvent) (backend.AppendResult, error) {
-	before := h.state
-	if !h.exists {
-		before = wire.State{First: 1, ID: newStreamID(), Created: time.Now().UTC()}
+// result is that of the append when its last event has version.
+func (a *appendage) result(version, position uint64) backend.AppendResult {
+	res := backend.AppendResult{EventUUIDs: make([]uuid.UUID, len(a.events)), Version: version, Position: position}
+	for i := range a.events {
+		res.EventUUIDs[i] = a.events[i].EventUUID
 	}
-	messages, err := wire.EncodeEvents(events, before, !h.exists, h.links, b.limits())
-	if err != nil {
-		return backend.AppendResult{}, err
+	return res
+}
+
+// begin is the state that an event stream begins with after h: its own, or that
+// of a new one.
+func (h *head) begin() wire.State {
+	if h.exists {
+		return h.state
 	}
-	w := &write{target: t, messages: messages, id: events[0].EventUUID, before: h}
-	position, err := b.write(ctx, w)
-	if err != nil {
-		return backend.AppendResult{}, err
-	}
-	b.heads.put(t.subject, h.after(before, position, events, len(messages)))
-	res := backend.AppendResult{EventUUIDs: make([]uuid.UUID, len(events)), Version: before.Version + uint64(len(events)), Position: position}
-	for i := range events {
-		res.EventUUIDs[i] = events[i].EventUUID
-	}
-	return res, nil
+	return wire.State{First: 1, ID: newStreamID(), Created: time.Now().UTC()}
 }
 
 // limits are those of the server that is connected and of the JetStream stream.

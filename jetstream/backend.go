@@ -69,7 +69,7 @@ type Backend struct {
 	maxBytes int       // of a message, where the JetStream stream has a limit of its own; 0: none
 	copies   int       // replicas of the JetStream stream, when it was opened
 	heads    *headCache
-	locks    *locks
+	queues   *queues
 	closed   atomic.Bool
 }
 
@@ -105,7 +105,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
 		subjects: tributary.Subjects{Prefix: cfg.Prefix},
 		api:      newAPISubjects(cfg.Domain, cfg.Stream),
 		heads:    newHeadCache(cfg.HeadCacheSize),
-		locks:    newLocks(),
+		queues:   newQueues(cfg.EventsPerMessage == 0),
 	}
 	ctx, cancel, err := b.begin(ctx)
 	if err != nil {

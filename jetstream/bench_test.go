@@ -3,9 +3,11 @@ package jetstream_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,6 +47,30 @@ func BenchmarkAppend(b *testing.B) {
 			})
 		})
 	}
+}
+
+// BenchmarkHotStream has a round of 64 appends to one event stream by as many
+// goroutines, next to 64 appends by one; x-raw is the ratio of those two.
+func BenchmarkHotStream(b *testing.B) {
+	const writers = 64
+	f := newBenchFixture(b)
+	event := benchEvents(1)
+	f.paired(b, func() error {
+		var wg sync.WaitGroup
+		errs := make([]error, writers)
+		for i := range writers {
+			wg.Go(func() { _, errs[i] = backend.Append(f.ctx, f.backend, "hot", backend.AnyVersion(), event, uuid.Nil) })
+		}
+		wg.Wait()
+		return errors.Join(errs...)
+	}, func() error {
+		for range writers {
+			if _, err := backend.Append(f.ctx, f.backend, "cool", backend.AnyVersion(), event, uuid.Nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func BenchmarkRead(b *testing.B) {

@@ -65,9 +65,8 @@ type Config struct {
 	// EventsPerMessage is how many events of an append a message may hold. 0: as
 	// many as fit, which makes an append one message. 1: one message an event,
 	// for consumers of yours that want that; an append of several events is then
-	// an atomic batch, which a single-replica file store takes some 60 times as
-	// long for (3.3 ms instead of 34 us, nats-server 2.15.2), and which can hold
-	// 1,000 messages.
+	// an atomic batch, for which a single-replica file store takes 30 to 100 times
+	// as long (docs/design.md), and which can hold 1,000 messages.
 	EventsPerMessage int
 
 	// HeadCacheSize is how many event streams' heads (version, position, recent

@@ -172,7 +172,7 @@ func TestAHeadAfterAppendsKnowsTheLatestCommits(t *testing.T) {
 }
 
 func TestLocksServeOneAtATimeAndAreForgotten(t *testing.T) {
-	l := newLocks()
+	b := &Backend{queues: newQueues(true)}
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	inside := map[string]int{}
@@ -184,7 +184,7 @@ func TestLocksServeOneAtATimeAndAreForgotten(t *testing.T) {
 				if n%7 == 0 {
 					cancel() // it may still get its turn, or not
 				}
-				err := l.lock(ctx, subject)
+				err := b.lock(ctx, target{subject: subject})
 				cancel()
 				if err != nil {
 					if !errors.Is(err, context.Canceled) {
@@ -201,32 +201,32 @@ func TestLocksServeOneAtATimeAndAreForgotten(t *testing.T) {
 				mu.Lock()
 				inside[subject]--
 				mu.Unlock()
-				l.unlock(subject)
+				b.unlock(target{subject: subject})
 			}
 		})
 	}
 	wg.Wait()
-	if len(l.held) != 0 {
-		t.Errorf("%d locks are left", len(l.held))
+	if len(b.queues.open) != 0 {
+		t.Errorf("%d queues are left", len(b.queues.open))
 	}
 }
 
 func TestALockThatIsWaitedForInVainIsNotLost(t *testing.T) {
-	l := newLocks()
-	if err := l.lock(t.Context(), "a"); err != nil {
+	b := &Backend{queues: newQueues(true)}
+	if err := b.lock(t.Context(), target{subject: "a"}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if err := l.lock(ctx, "a"); !errors.Is(err, context.DeadlineExceeded) {
+	if err := b.lock(ctx, target{subject: "a"}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("error %v, want DeadlineExceeded", err)
 	}
-	l.unlock("a")
-	if len(l.held) != 0 {
-		t.Errorf("%d locks are left", len(l.held))
+	b.unlock(target{subject: "a"})
+	if len(b.queues.open) != 0 {
+		t.Errorf("%d queues are left", len(b.queues.open))
 	}
-	if err := l.lock(t.Context(), "a"); err != nil {
+	if err := b.lock(t.Context(), target{subject: "a"}); err != nil {
 		t.Fatal(err)
 	}
-	l.unlock("a")
+	b.unlock(target{subject: "a"})
 }

@@ -49,11 +49,7 @@ func (a *appendage) compare(t target, h *head, recorded []recent, first uint64) 
 	case same == 0:
 		return backend.AppendResult{}, false, nil
 	case same == len(a.events):
-		res := backend.AppendResult{EventUUIDs: make([]uuid.UUID, same), Version: first + uint64(same) - 1, Position: recorded[same-1].position}
-		for i := range a.events {
-			res.EventUUIDs[i] = a.events[i].EventUUID
-		}
-		return res, true, nil
+		return a.result(first+uint64(same)-1, recorded[same-1].position), true, nil
 	}
 	return backend.AppendResult{}, false, a.partly(t, h, fmt.Sprintf("of %d events, the first %d are recorded at versions %d to %d, the next is not",
 		len(a.events), same, first, first+uint64(same)-1))

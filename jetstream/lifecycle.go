@@ -71,10 +71,10 @@ func (b *Backend) eraseMalformed(ctx context.Context, streamUUID string) error {
 		return err
 	}
 	defer cancel()
-	if err := b.locks.lock(ctx, t.subject); err != nil {
+	if err := b.lock(ctx, t); err != nil {
 		return unavailable(ctx, err)
 	}
-	defer b.locks.unlock(t.subject)
+	defer b.unlock(t)
 	last, err := b.leaderGet(ctx, getRequest{LastFor: t.subject})
 	if err != nil {
 		return err
@@ -221,10 +221,10 @@ func (b *Backend) mark(ctx context.Context, streamUUID string, guess bool, plan 
 		return nil, err
 	}
 	defer cancel()
-	if err := b.locks.lock(ctx, t.subject); err != nil {
+	if err := b.lock(ctx, t); err != nil {
 		return nil, unavailable(ctx, fmt.Errorf("waiting for other writes to %q: %w", t.uuid, err))
 	}
-	defer b.locks.unlock(t.subject)
+	defer b.unlock(t)
 	h, fresh := b.heads.get(t.subject), false
 	if h == nil && guess {
 		h = &head{}

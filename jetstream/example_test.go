@@ -1,0 +1,148 @@
+package jetstream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+
+	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/internal/testserver"
+	"github.com/tributary-es/tributary/jetstream"
+)
+
+// exampleServer starts a server for an example, and connects to it.
+func exampleServer() (nc *nats.Conn, stop func()) {
+	dir, err := os.MkdirTemp("", "tributary-example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	s, err := testserver.Start(dir)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if nc, err = nats.Connect(s.URL()); err != nil {
+		log.Fatal(err)
+	}
+	return nc, func() {
+		nc.Close()
+		s.Shutdown()
+		_ = os.RemoveAll(dir)
+	}
+}
+
+func Example() {
+	nc, stop := exampleServer() // yours: nats.Connect("nats://…")
+	defer stop()
+	ctx := context.Background()
+
+	store, err := jetstream.Open(ctx, nc, jetstream.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer store.Close()
+
+	res, err := backend.Append(ctx, store, "account-42", backend.NoStream(), []backend.UnsavedEvent{
+		{EventType: "Opened", Data: []byte(`{"owner":"Ann"}`)},
+		{EventType: "Deposited", Data: []byte(`{"euros":100}`)},
+	}, uuid.Nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("at version", res.Version)
+
+	for batch, err := range store.StreamForward(ctx, "account-42", 500, uuid.Nil) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		for _, e := range batch {
+			fmt.Println(e.StreamVersion, e.EventType, string(e.Data))
+		}
+	}
+	// Output:
+	// at version 2
+	// 1 Opened {"owner":"Ann"}
+	// 2 Deposited {"euros":100}
+}
+
+// A command is handled by deciding on what there is, and again when another was
+// faster. The id is made once, so that repeating the append, also after an
+// unknown outcome or a restart, stores the event once.
+func ExampleBackend_Append() {
+	nc, stop := exampleServer()
+	defer stop()
+	ctx := context.Background()
+	store, err := jetstream.Open(ctx, nc, jetstream.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	event := backend.UnsavedEvent{EventUUID: uuid.Must(uuid.NewV7()), EventType: "SeatReserved"}
+	reserve := func() (uint64, error) {
+		for {
+			seats, err := store.ReadStream(ctx, "flight-7", 1, 1000, uuid.Nil)
+			if err != nil && !errors.Is(err, backend.ErrStreamNotFound) {
+				return 0, err
+			}
+			if len(seats) == 3 {
+				return 0, errors.New("no seat left")
+			}
+			res, err := backend.Append(ctx, store, "flight-7", backend.ExactVersion(uint64(len(seats))), []backend.UnsavedEvent{event}, uuid.Nil)
+			if errors.Is(err, backend.ErrWrongExpectedVersion) {
+				continue // someone was faster: look again
+			}
+			return res.Version, err
+		}
+	}
+	fmt.Println(reserve())
+
+	res, err := store.Append(ctx, "flight-7", backend.NoStream(), []backend.UnsavedEvent{event}, uuid.Nil)
+	fmt.Println("repeated:", res.Version, err)
+	// Output:
+	// 1 <nil>
+	// repeated: 1 <nil>
+}
+
+// The position of a batch's last event is where to go on, at any later time: a
+// batch never ends within a commit.
+func ExampleBackend_ReadAll() {
+	nc, stop := exampleServer()
+	defer stop()
+	ctx := context.Background()
+	store, err := jetstream.Open(ctx, nc, jetstream.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, name := range []string{"orders.eu.1", "orders.us.2", "orders.eu.3", "invoices.1"} {
+		_, err := backend.Append(ctx, store, name, backend.AnyVersion(), []backend.UnsavedEvent{{EventType: "Placed"}}, uuid.Nil)
+		if err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	checkpoint := uint64(0) // a projection keeps it beside what it makes of the events
+	read := func(limit uint64) {
+		options := backend.ReadAllOptions{After: checkpoint, Under: "orders", Limit: limit}
+		for batch, err := range backend.ReadAll(ctx, store, options, uuid.Nil) {
+			if err != nil {
+				log.Fatal(err)
+			}
+			for _, e := range batch {
+				fmt.Println(e.Position, e.StreamUUID)
+			}
+			checkpoint = batch[len(batch)-1].Position
+		}
+	}
+	read(2)
+	fmt.Println("later")
+	read(0)
+	// Output:
+	// 1 orders.eu.1
+	// 2 orders.us.2
+	// later
+	// 3 orders.eu.3
+}

@@ -1,0 +1,237 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/jetstream/internal/wire"
+)
+
+const (
+	// maxGroupEvents and maxGroupBytes bound what is written together, well
+	// within a message. A single append may be larger.
+	maxGroupEvents = 256
+	maxGroupBytes  = 256 << 10
+)
+
+// errStale: members are refused, by a head that may not be the newest.
+var errStale = errors.New("the head may be stale")
+
+// appendGroup appends for waiters that are given the turn together, and gives it
+// on. Each waiter watches its own context; the writing ends with the last of
+// them.
+func (b *Backend) appendGroup(t target, members []*waiter) {
+	defer b.unlock(t)
+	ctx, cancel := context.WithTimeout(context.Background(), b.groupTimeout(members))
+	defer cancel()
+	b.appendTogether(ctx, t, members)
+}
+
+// groupTimeout is how long the most patient of the members waits.
+func (b *Backend) groupTimeout(members []*waiter) time.Duration {
+	latest := time.Now()
+	for _, w := range members {
+		if w.append.deadline.After(latest) {
+			latest = w.append.deadline
+		}
+	}
+	return time.Until(latest)
+}
+
+// appendTogether appends for members, in their order, in as few messages as it
+// takes, and gives each its outcome.
+func (b *Backend) appendTogether(ctx context.Context, t target, members []*waiter) {
+	h, err := b.headToAppend(ctx, t, members[0].append)
+	most, fresh := maxGroupEvents, false
+	for tries := 0; err == nil && len(members) > 0; tries++ {
+		var g *group
+		if g, err = b.plan(ctx, t, h, fresh, members, most); err == nil {
+			err = b.commit(ctx, t, h, g)
+		}
+		switch {
+		case err == nil:
+			members = g.settle(members, nil)
+			most = maxGroupEvents
+			// What came after needs the head that this made.
+			if len(members) > 0 {
+				h, err = b.headToAppend(ctx, t, members[0].append)
+				fresh = false
+			}
+			continue
+		case errors.Is(err, errTooLarge):
+			most, err = 1, nil
+			continue
+		case errors.Is(err, errInFlight):
+			if !pause(ctx, tries) {
+				err = unavailable(ctx, err)
+				continue
+			}
+		case errors.Is(err, errUnfinished):
+			g.lookForIDs(members) // it may yet be finished
+		case !errors.Is(err, errConflict) && !errors.Is(err, errStale):
+			if g != nil {
+				// It fails those who were to be written. The others are seen to
+				// again.
+				members = g.settle(members, err)
+				err = nil
+			}
+			continue
+		}
+		b.log.DebugContext(ctx, "append met another", "stream", t.uuid, "version", h.state.Version, "error", err)
+		h, err = b.refreshHead(ctx, t)
+		fresh = true
+	}
+	for _, w := range members {
+		w.done <- appendOutcome{err: err}
+	}
+}
+
+// errTooLarge: what was to be written together doesn't go into one message.
+var errTooLarge = errors.New("too large to be written together")
+
+// group is appends that are written together.
+type group struct {
+	outcomes []appendOutcome // of the first members; the position is yet to come
+	writes   []bool          // which of them are written
+	events   []backend.UnsavedEvent
+	ids      map[uuid.UUID]struct{} // of events, once they are looked for
+	writers  int
+}
+
+// plan decides what becomes of members after h, until what they write is enough
+// for a message: at most that many events, but at least one append.
+func (b *Backend) plan(ctx context.Context, t target, h *head, fresh bool, members []*waiter, most int) (*group, error) {
+	g := &group{}
+	now := &head{exists: h.exists, state: h.state} // as it is after those before
+	size, refused := 0, false
+	for _, w := range members {
+		a := w.append
+		if a.given && g.has(a.events) {
+			break // another's repetition; when that is written, it is seen
+		}
+		res, done, err := b.repeated(ctx, t, h, a)
+		if err == nil && !done {
+			err = a.verify(t, now)
+		}
+		if err != nil || done {
+			g.add(appendOutcome{res: res, err: err}, nil)
+			refused = refused || err != nil
+			continue
+		}
+		bytes := 0
+		for i := range a.events {
+			bytes += len(a.events[i].Data) + len(a.events[i].Metadata) + len(a.events[i].EventType)
+		}
+		if size += bytes; g.writers > 0 && (size > maxGroupBytes || len(g.events)+len(a.events) > most) {
+			break
+		}
+		if !w.claimed() {
+			g.add(appendOutcome{err: context.Canceled}, nil) // nobody waits for it
+			continue
+		}
+		now.exists = true
+		now.state.Version += uint64(len(a.events))
+		g.add(appendOutcome{res: a.result(now.state.Version, 0)}, a.events)
+	}
+	// Only the leader's word is good enough for a refusal; or the fence's, where
+	// something is written.
+	if refused && g.writers == 0 && !fresh {
+		return nil, errStale
+	}
+	return g, nil
+}
+
+// add adds the outcome of the next member, and the events that it writes.
+func (g *group) add(outcome appendOutcome, events []backend.UnsavedEvent) {
+	g.outcomes = append(g.outcomes, outcome)
+	g.writes = append(g.writes, len(events) > 0)
+	if len(events) == 0 {
+		return
+	}
+	if g.writers++; g.writers == 1 {
+		g.events = events[:len(events):len(events)]
+	} else {
+		g.events = append(g.events, events...)
+	}
+	for i := range events {
+		if g.ids != nil {
+			g.ids[events[i].EventUUID] = struct{}{}
+		}
+	}
+}
+
+// has reports whether any of events is to be written already.
+func (g *group) has(events []backend.UnsavedEvent) bool {
+	if len(g.events) == 0 {
+		return false
+	}
+	if g.ids == nil {
+		g.ids = make(map[uuid.UUID]struct{}, 2*len(g.events))
+		for i := range g.events {
+			g.ids[g.events[i].EventUUID] = struct{}{}
+		}
+	}
+	for i := range events {
+		if _, ok := g.ids[events[i].EventUUID]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// settle gives the planned members their outcomes. Where writing failed, those
+// who were to be written get the error, and the others, whose outcomes hang on
+// it, are left. It returns all that are left.
+func (g *group) settle(members []*waiter, err error) (left []*waiter) {
+	for i, outcome := range g.outcomes {
+		switch {
+		case err == nil:
+			members[i].done <- outcome
+		case g.writes[i]:
+			members[i].done <- appendOutcome{err: err}
+		default:
+			left = append(left, members[i])
+		}
+	}
+	return append(left, members[len(g.outcomes):]...)
+}
+
+// lookForIDs has the written members looked for from now on.
+func (g *group) lookForIDs(members []*waiter) {
+	for i, writes := range g.writes {
+		if writes {
+			members[i].append.given = true
+		}
+	}
+}
+
+// commit writes what g has to write after h, and remembers the head that it
+// makes.
+func (b *Backend) commit(ctx context.Context, t target, h *head, g *group) error {
+	if g.writers == 0 {
+		return nil
+	}
+	before := h.begin()
+	messages, err := wire.EncodeEvents(g.events, before, !h.exists, h.links, b.limits())
+	if g.writers > 1 && (err != nil || len(messages) > 1) {
+		return errTooLarge
+	}
+	if err != nil {
+		return err
+	}
+	position, err := b.write(ctx, &write{target: t, messages: messages, id: g.events[0].EventUUID, before: h})
+	if err != nil {
+		return err
+	}
+	b.heads.put(t.subject, h.after(before, position, g.events, len(messages)))
+	for i := range g.outcomes {
+		if g.writes[i] {
+			g.outcomes[i].res.Position = position
+		}
+	}
+	return nil
+}
