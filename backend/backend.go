@@ -8,9 +8,10 @@
 // one append: one or more events that become visible together or not at all. A
 // position orders commits across all event streams of a store.
 //
-//	b := memory.New() // or jetstream.Open(ctx, nc, jetstream.Config{})
-//	res, err := backend.Append(ctx, b, "account-42", backend.NoStream(),
+//	var b backend.Backend = memory.New() // or what jetstream.Open returns
+//	_, err := backend.Append(ctx, b, "account-42", backend.NoStream(),
 //		[]backend.UnsavedEvent{{EventType: "Opened", Data: []byte(`{}`)}}, uuid.Nil)
+//	if err != nil { … }
 //	events, err := b.ReadStream(ctx, "account-42", 1, 100, uuid.Nil)
 //
 // # Capabilities
@@ -28,6 +29,9 @@
 // same ids is recognised and answered with its first result (see [Append]).
 // Without ids, a repetition is a new append.
 //
+// The data of events that are returned may share memory, among them and with
+// the message that they came in: keeping one may keep the others.
+//
 // Zero-length Data or Metadata is read back as nil: absent and empty are one.
 //
 // The package backend/backendtest holds the contract as an executable suite.
@@ -42,8 +46,9 @@ import (
 
 // Backend stores event streams. All methods are safe for concurrent use. No
 // method modifies or keeps its arguments; what is returned belongs to the
-// caller. correlationID identifies the request for tracing, and is recorded
-// with events that carry no correlation id of their own; [uuid.Nil] is fine.
+// caller. streamUUID is an event stream's name, which need not be a UUID.
+// correlationID is recorded with events that carry no correlation id of their
+// own; otherwise an implementation may use it for tracing. [uuid.Nil] is fine.
 //
 // Every method may also return the context's error, wrapped, when it ended
 // before the outcome mattered, [ErrUnavailable], and [ErrInvalidStreamUUID]

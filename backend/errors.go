@@ -56,9 +56,11 @@ var (
 	// answer, within the context's deadline. Nothing was written.
 	ErrUnavailable = errors.New("event store unavailable")
 
-	// ErrOutcomeUnknown comes when the context ended before it was known whether
-	// a write was stored. It is stored once or not at all, never in part; to
-	// find out, repeat the call with the same event ids.
+	// ErrOutcomeUnknown comes when it can't be told whether a write was stored:
+	// the context ended, or the connection was closed, before the answer came;
+	// or the event stream was erased or truncated meanwhile. It is stored once
+	// or not at all, never in part. To find out, repeat the call with the same
+	// event ids.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 
 	// ErrCorrupted comes when events are missing or can't be decoded. The error

@@ -66,7 +66,7 @@ type RecordedEvent struct {
 	StreamVersion uint64    // the event's place in its event stream, from 1
 
 	// Position orders commits across all event streams of a store. Events
-	// appended together share it.
+	// appended together share it; so may appends that a backend wrote together.
 	Position uint64
 
 	CausationID   uuid.UUID // uuid.Nil: none
