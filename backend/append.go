@@ -41,9 +41,10 @@ type Appender interface {
 // differs it is a [*WrongExpectedVersionError]; if a later one differs, or the
 // recorded ones end too early, one whose Detail says so. With [AnyVersion] and
 // [StreamExists] the ids are looked for in the latest commits of the event
-// stream, at least the last 16: all there, in order, is success, only some of
-// them a [*WrongExpectedVersionError] whose Detail says so, none an append. Ids
-// that were left to be generated are never compared.
+// stream, at least the last 15: all there, in order, is success, only some of
+// them a [*WrongExpectedVersionError] whose Detail says so, none an append. What
+// was truncated or deleted is not found. Either all events of an append have
+// ids, or none has; those that are generated are never compared.
 //
 // On a Backend that is no Appender it takes several round trips: info, verify,
 // create, append, and a read of the position. A missing event stream is then

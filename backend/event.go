@@ -20,7 +20,8 @@ const (
 // UnsavedEvent is an event to append.
 type UnsavedEvent struct {
 	// EventUUID identifies the event, and makes a repeated append recognisable.
-	// [uuid.Nil]: a new UUIDv7.
+	// [uuid.Nil]: a new UUIDv7. Either all events of an append have one, or none
+	// has.
 	EventUUID uuid.UUID
 
 	// CausationID is the id of the event or command that led to this one.
@@ -104,6 +105,9 @@ func Prepare(streamUUID string, events []UnsavedEvent, correlationID uuid.UUID) 
 			return nil, ExpectedVersion{}, fmt.Errorf("event %d: %w: version %d, but the first event has none", i, ErrInvalidEvent, e.StreamVersion)
 		case first != 0 && e.StreamVersion != first+uint64(i):
 			return nil, ExpectedVersion{}, fmt.Errorf("event %d: %w: version %d where %d comes next", i, ErrInvalidEvent, e.StreamVersion, first+uint64(i))
+		}
+		if (e.EventUUID == uuid.Nil) != (events[0].EventUUID == uuid.Nil) {
+			return nil, ExpectedVersion{}, fmt.Errorf("event %d: %w: some events have an id, others have none", i, ErrInvalidEvent)
 		}
 		if e.EventUUID == uuid.Nil {
 			id, err := uuid.NewV7()

@@ -13,11 +13,11 @@ import (
 )
 
 func TestPrepareFillsInDefaults(t *testing.T) {
-	own, call, id, cause := uuid.New(), uuid.New(), uuid.New(), uuid.New()
+	own, call, cause := uuid.New(), uuid.New(), uuid.New()
 	east := time.FixedZone("east", 2*3600)
 	given := []backend.UnsavedEvent{
 		{EventType: "Opened"},
-		{EventType: "Paid", EventUUID: id, CausationID: cause, CorrelationID: own, StreamUUID: "account-42",
+		{EventType: "Paid", CausationID: cause, CorrelationID: own, StreamUUID: "account-42",
 			Data: []byte("data"), Metadata: []byte("metadata"), CreatedAt: time.Date(2024, 5, 6, 7, 8, 9, 10, east)},
 		{EventType: "Closed", CreatedAt: time.Now()},
 	}
@@ -37,6 +37,7 @@ func TestPrepareFillsInDefaults(t *testing.T) {
 		t.Errorf("the first event was created at %v", at)
 	}
 	want := given[1]
+	want.EventUUID = got[1].EventUUID // which is new
 	want.CreatedAt = time.Date(2024, 5, 6, 5, 8, 9, 10, time.UTC)
 	if !reflect.DeepEqual(got[1], want) {
 		t.Errorf("the second event is %+v, want %+v", got[1], want)
@@ -46,6 +47,20 @@ func TestPrepareFillsInDefaults(t *testing.T) {
 	}
 	if got[0].EventUUID == got[2].EventUUID {
 		t.Error("two events got one id")
+	}
+}
+
+func TestPrepareKeepsIDsAndWantsThemOfAllOrNone(t *testing.T) {
+	a, b := backend.UnsavedEvent{EventType: "A", EventUUID: uuid.New()}, backend.UnsavedEvent{EventType: "B", EventUUID: uuid.New()}
+	got, _, err := backend.Prepare("x", []backend.UnsavedEvent{a, b}, uuid.Nil)
+	if err != nil || got[0].EventUUID != a.EventUUID || got[1].EventUUID != b.EventUUID {
+		t.Errorf("%+v, %v", got, err)
+	}
+	b.EventUUID = uuid.Nil
+	for _, mixed := range [][]backend.UnsavedEvent{{a, b}, {b, a}} {
+		if _, _, err := backend.Prepare("x", mixed, uuid.Nil); !errors.Is(err, backend.ErrInvalidEvent) {
+			t.Errorf("error %v, want ErrInvalidEvent", err)
+		}
 	}
 }
 

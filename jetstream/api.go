@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -115,7 +116,8 @@ func (b *Backend) requestOnce(ctx context.Context, msg *nats.Msg, wait time.Dura
 // explain adds what the connection knows about a request without an answer: the
 // server reports a missing permission beside it, not in it.
 func (b *Backend) explain(subject string, err error) error {
-	if last := b.nc.LastError(); errors.Is(last, nats.ErrPermissionViolation) {
+	last := b.nc.LastError() // which may be an old one, of someone else's
+	if errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(strings.ToLower(last.Error()), strings.ToLower(subject)) {
 		return fmt.Errorf("request to %s: %w (the connection's last error: %w)", subject, err, last)
 	}
 	return fmt.Errorf("request to %s: %w", subject, err)
@@ -166,8 +168,9 @@ type getRequest struct {
 }
 
 // last returns the last message of a subject as any replica has it; nil: none.
+// It asks once: where there is no good answer, the leader is asked.
 func (b *Backend) last(ctx context.Context, subject string) (*stored, error) {
-	msg, err := b.request(ctx, b.api.direct+"."+subject, nil)
+	msg, err := b.requestOnce(ctx, &nats.Msg{Subject: b.api.direct + "." + subject}, b.cfg.RequestTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +210,9 @@ func (b *Backend) leaderGet(ctx context.Context, request getRequest) (*stored, e
 
 // fromDirect reads the answer of a direct get; nil: there is no such message.
 func (b *Backend) fromDirect(msg *nats.Msg) (*stored, error) {
-	if status := msg.Header.Get("Status"); status != "" {
+	// A stored message may have a header of that name; an answer that is none has
+	// no sequence.
+	if status := msg.Header.Get("Status"); status != "" && msg.Header.Get("Nats-Sequence") == "" {
 		if status == "404" {
 			return nil, nil
 		}

@@ -48,7 +48,8 @@ type appendage struct {
 	expected  backend.ExpectedVersion
 	mustExist bool // the event stream, whatever is expected
 	events    []backend.UnsavedEvent
-	given     bool // the first event's id is the caller's, so that it may be a repetition
+	given     bool // the ids are the caller's, so that it may be a repetition
+	doubtful  bool // a part of it is stored, and the rest may yet come
 	deadline  time.Time
 }
 
@@ -62,12 +63,8 @@ func (b *Backend) append(ctx context.Context, streamUUID string, a *appendage) (
 		return backend.AppendResult{}, err
 	}
 	defer cancel()
-	limits := b.limits()
-	for i := range a.events {
-		// The exact check is made with the headers, which need the head.
-		if size := len(a.events[i].Data); size > limits.MaxMessageBytes {
-			return backend.AppendResult{}, fmt.Errorf("event %d: %w: %d bytes of data, limit %d with headers", i, backend.ErrEventTooLarge, size, limits.MaxMessageBytes)
-		}
+	if err := wire.CheckEvents(a.events, b.limits()); err != nil {
+		return backend.AppendResult{}, err
 	}
 	if len(a.events) == 0 {
 		return b.appendNothing(ctx, t, a)
@@ -104,10 +101,7 @@ func (b *Backend) appendAlone(ctx context.Context, t target, a *appendage) (back
 
 // appendNothing checks what is expected.
 func (b *Backend) appendNothing(ctx context.Context, t target, a *appendage) (backend.AppendResult, error) {
-	h, err := b.readHead(ctx, t)
-	if err == nil && a.verify(t, h) != nil {
-		h, err = b.refreshHead(ctx, t) // a refusal is the leader's
-	}
+	h, err := b.refreshHead(ctx, t) // nothing but the leader's word says that it is as expected
 	if err == nil {
 		err = a.verify(t, h)
 	}
@@ -145,6 +139,11 @@ func (a *appendage) result(version, position uint64) backend.AppendResult {
 	}
 	return res
 }
+
+// erased reports whether the event stream was erased: what begins in its place
+// takes the place of its marker, too, and of whatever a server that was killed
+// while it erased left behind.
+func (h *head) erased() bool { return !h.exists && h.position > 0 }
 
 // begin is the state that an event stream begins with after h: its own, or that
 // of a new one.

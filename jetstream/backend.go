@@ -41,7 +41,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -67,7 +66,6 @@ type Backend struct {
 	api      apiSubjects
 	created  time.Time // when the JetStream stream was
 	maxBytes int       // of a message, where the JetStream stream has a limit of its own; 0: none
-	copies   int       // replicas of the JetStream stream, when it was opened
 	heads    *headCache
 	queues   *queues
 	closed   atomic.Bool
@@ -119,7 +117,8 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
 }
 
 // Close ends the use of b: what is called afterwards returns
-// [backend.ErrUnavailable]. Calls under way go on. The connection stays open.
+// [backend.ErrUnavailable], and so does an iteration under way at its next
+// request. The connection stays open.
 func (b *Backend) Close() error {
 	b.closed.Store(true)
 	return nil
@@ -131,7 +130,7 @@ func (b *Backend) BackendName() string { return "JetStream" }
 // begin checks that an operation may start, and bounds its context.
 func (b *Backend) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, nil, fmt.Errorf("before anything was sent: %w", err)
+		return nil, nil, fmt.Errorf("not sent: %w", err)
 	}
 	if b.closed.Load() {
 		return nil, nil, fmt.Errorf("%w: the backend is closed", backend.ErrUnavailable)
@@ -174,18 +173,6 @@ func pause(ctx context.Context, tries int) bool {
 	case <-timer.C:
 		return true
 	}
-}
-
-// unavailable is the error of an operation that wrote nothing and could not go
-// on: the context's own where the caller cancelled it.
-func unavailable(ctx context.Context, cause error) error {
-	switch err := ctx.Err(); {
-	case errors.Is(err, context.Canceled):
-		return fmt.Errorf("waiting for the server: %w", err)
-	case err != nil && !errors.Is(cause, err):
-		return fmt.Errorf("%w: %w, last: %w", backend.ErrUnavailable, err, cause)
-	}
-	return fmt.Errorf("%w: %w", backend.ErrUnavailable, cause)
 }
 
 // newStreamID returns a random id that is not zero and fits a signed integer, as

@@ -2,14 +2,10 @@ package jetstream
 
 import (
 	"context"
-	"errors"
 
 	"github.com/tributary-es/tributary/backend"
 	"github.com/tributary-es/tributary/jetstream/internal/wire"
 )
-
-// errChainLost: the chain doesn't lead to the versions wanted, or not soon.
-var errChainLost = errors.New("the chain doesn't lead there")
 
 // maxHops is how often a chain is followed to where another goes on: 16 commits
 // a hop, each one round trip, against the 1.3 ms and more of a consumer.

@@ -71,7 +71,7 @@ type Config struct {
 
 	// HeadCacheSize is how many event streams' heads (version, position, recent
 	// commits; about 600 bytes each) are remembered, so that an append needs one
-	// round trip instead of two. 0: [DefaultHeadCacheSize].
+	// round trip instead of two. 0: [DefaultHeadCacheSize]. At most 16,777,216.
 	HeadCacheSize int
 
 	// ReadConsistency says which server's word a read of an event stream's head
@@ -166,17 +166,20 @@ func (c Config) check() error {
 		return bad("MaxBytes", c.MaxBytes, "0 or more")
 	case c.EventsPerMessage < 0:
 		return bad("EventsPerMessage", c.EventsPerMessage, "0 or more")
-	case c.HeadCacheSize < 0:
-		return bad("HeadCacheSize", c.HeadCacheSize, "0 or more")
+	case c.HeadCacheSize < 0 || c.HeadCacheSize > 1<<24:
+		return bad("HeadCacheSize", c.HeadCacheSize, "0 to 16777216")
 	case c.ReadConsistency != ReadYourWrites && c.ReadConsistency != ReadLeader:
 		return bad("ReadConsistency", int(c.ReadConsistency), "ReadYourWrites or ReadLeader")
-	case c.Timeout < 0:
-		return bad("Timeout", c.Timeout, "0 or more")
-	case c.RequestTimeout < 0:
-		return bad("RequestTimeout", c.RequestTimeout, "0 or more")
+	case c.Timeout < 0 || c.Timeout > maxTimeout:
+		return bad("Timeout", c.Timeout, "0 to 1h")
+	case c.RequestTimeout < 0 || c.RequestTimeout > maxTimeout:
+		return bad("RequestTimeout", c.RequestTimeout, "0 to 1h")
 	}
 	return nil
 }
+
+// maxTimeout bounds the timeouts: the server is told multiples of them.
+const maxTimeout = time.Hour
 
 // notInStreamName is stricter than the server, which allows more characters in
 // the names of JetStream streams: these go into subjects of its API as they are.

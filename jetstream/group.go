@@ -3,6 +3,9 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,9 +20,6 @@ const (
 	maxGroupEvents = 256
 	maxGroupBytes  = 256 << 10
 )
-
-// errStale: members are refused, by a head that may not be the newest.
-var errStale = errors.New("the head may be stale")
 
 // appendGroup appends for waiters that are given the turn together, and gives it
 // on. Each waiter watches its own context; the writing ends with the last of
@@ -71,7 +71,7 @@ func (b *Backend) appendTogether(ctx context.Context, t target, members []*waite
 				continue
 			}
 		case errors.Is(err, errUnfinished):
-			g.lookForIDs(members) // it may yet be finished
+			g.doubt(members)
 		case !errors.Is(err, errConflict) && !errors.Is(err, errStale):
 			if g != nil {
 				// It fails those who were to be written. The others are seen to
@@ -82,16 +82,25 @@ func (b *Backend) appendTogether(ctx context.Context, t target, members []*waite
 			continue
 		}
 		b.log.DebugContext(ctx, "append met another", "stream", t.uuid, "version", h.state.Version, "error", err)
+		if tries > 2 { // other processes are at it, too
+			pause(ctx, rand.IntN(min(tries, 6)))
+		}
 		h, err = b.refreshHead(ctx, t)
 		fresh = true
 	}
 	for _, w := range members {
-		w.done <- appendOutcome{err: err}
+		w.settle(appendOutcome{err: err})
 	}
 }
 
-// errTooLarge: what was to be written together doesn't go into one message.
-var errTooLarge = errors.New("too large to be written together")
+// settle gives the waiter its outcome.
+func (w *waiter) settle(outcome appendOutcome) {
+	// What may yet be finished was not refused by anything but the event stream.
+	if err := outcome.err; w.append.doubtful && err != nil && !isVerdict(err) && !errors.Is(err, backend.ErrOutcomeUnknown) {
+		outcome.err = outcomeUnknown(context.Background(), fmt.Errorf("%v: %v", errUnfinished, err))
+	}
+	w.done <- outcome
+}
 
 // group is appends that are written together.
 type group struct {
@@ -107,7 +116,7 @@ type group struct {
 func (b *Backend) plan(ctx context.Context, t target, h *head, fresh bool, members []*waiter, most int) (*group, error) {
 	g := &group{}
 	now := &head{exists: h.exists, state: h.state} // as it is after those before
-	size, refused := 0, false
+	size, decided := 0, false
 	for _, w := range members {
 		a := w.append
 		if a.given && g.has(a.events) {
@@ -119,7 +128,7 @@ func (b *Backend) plan(ctx context.Context, t target, h *head, fresh bool, membe
 		}
 		if err != nil || done {
 			g.add(appendOutcome{res: res, err: err}, nil)
-			refused = refused || err != nil
+			decided = true
 			continue
 		}
 		bytes := 0
@@ -137,9 +146,9 @@ func (b *Backend) plan(ctx context.Context, t target, h *head, fresh bool, membe
 		now.state.Version += uint64(len(a.events))
 		g.add(appendOutcome{res: a.result(now.state.Version, 0)}, a.events)
 	}
-	// Only the leader's word is good enough for a refusal; or the fence's, where
-	// something is written.
-	if refused && g.writers == 0 && !fresh {
+	// Only the leader's word is good enough for a refusal, or for saying that it is
+	// stored already; or the fence's, where something is written.
+	if decided && g.writers == 0 && !fresh {
 		return nil, errStale
 	}
 	return g, nil
@@ -190,9 +199,9 @@ func (g *group) settle(members []*waiter, err error) (left []*waiter) {
 	for i, outcome := range g.outcomes {
 		switch {
 		case err == nil:
-			members[i].done <- outcome
+			members[i].settle(outcome)
 		case g.writes[i]:
-			members[i].done <- appendOutcome{err: err}
+			members[i].settle(appendOutcome{err: err})
 		default:
 			left = append(left, members[i])
 		}
@@ -200,11 +209,12 @@ func (g *group) settle(members []*waiter, err error) (left []*waiter) {
 	return append(left, members[len(g.outcomes):]...)
 }
 
-// lookForIDs has the written members looked for from now on.
-func (g *group) lookForIDs(members []*waiter) {
+// doubt notes that the appends written may yet be finished: from now on they are
+// looked for by their ids.
+func (g *group) doubt(members []*waiter) {
 	for i, writes := range g.writes {
 		if writes {
-			members[i].append.given = true
+			members[i].append.given, members[i].append.doubtful = true, true
 		}
 	}
 }
@@ -216,6 +226,10 @@ func (b *Backend) commit(ctx context.Context, t target, h *head, g *group) error
 		return nil
 	}
 	before := h.begin()
+	if before.Version > math.MaxUint64-1-uint64(len(g.events)) {
+		return &backend.CorruptedError{StreamUUID: t.uuid, FirstVersion: before.Version, LastVersion: before.Version, Position: h.position,
+			Reason: "there is no version after it"}
+	}
 	messages, err := wire.EncodeEvents(g.events, before, !h.exists, h.links, b.limits())
 	if g.writers > 1 && (err != nil || len(messages) > 1) {
 		return errTooLarge
@@ -223,7 +237,7 @@ func (b *Backend) commit(ctx context.Context, t target, h *head, g *group) error
 	if err != nil {
 		return err
 	}
-	position, err := b.write(ctx, &write{target: t, messages: messages, id: g.events[0].EventUUID, before: h})
+	position, err := b.write(ctx, &write{target: t, messages: messages, id: g.events[0].EventUUID, before: h, rollup: h.erased()})
 	if err != nil {
 		return err
 	}

@@ -13,11 +13,15 @@ import (
 // maxLinks is how many commits a head names: its own, and those of the chain.
 const maxLinks = wire.MaxChain + 1
 
+// maxRecent is how many ids are kept with a head at most, 24 bytes each.
+const maxRecent = 8192
+
 // head is what is known of an event stream as of one of its messages. It is
 // never changed once it is made.
 type head struct {
 	position uint64      // of its last message, which fences the next; 0: it has none
 	exists   bool        // false: never begun, or erased
+	gone     bool        // erased: the last message says so
 	state    wire.State  // zero where it doesn't exist
 	links    []wire.Link // the latest commits, newest first
 	recent   []recent    // the latest events, newest last; for as many as known
@@ -75,9 +79,8 @@ func (h *head) after(begun wire.State, position uint64, events []backend.Unsaved
 	}
 	next.links = append(append(make([]wire.Link, 0, len(kept)+1), own), kept...)
 	// Ids are kept for the commits that links name, and not for huge ones.
-	const most = 1024
 	n := min(next.linked(), uint64(len(h.recent)+len(events)))
-	if n > most {
+	if n > maxRecent {
 		return next
 	}
 	next.recent = make([]recent, 0, n)
@@ -132,8 +135,8 @@ func (c *headCache) get(subject string) *head {
 	return e.Value.(*headEntry).head
 }
 
-// put remembers a head, unless a newer one is known, and returns the newest.
-func (c *headCache) put(subject string, h *head) *head {
+// put remembers a head, unless a newer one is known, or one that knows more.
+func (c *headCache) put(subject string, h *head) {
 	keep := h
 	if h.tail != nil {
 		without := *h
@@ -146,8 +149,9 @@ func (c *headCache) put(subject string, h *head) *head {
 		entry := e.Value.(*headEntry)
 		known := entry.head
 		c.used.MoveToFront(e)
-		if known.position > h.position || known.position == h.position && len(known.recent) > len(h.recent) {
-			return known
+		if known.position > h.position ||
+			known.position == h.position && known.state.ID == h.state.ID && len(known.recent) > len(h.recent) {
+			return
 		}
 		c.bytes -= entry.bytes
 		entry.set(keep)
@@ -161,7 +165,6 @@ func (c *headCache) put(subject string, h *head) *head {
 	for (c.used.Len() > c.max || c.bytes > c.maxBytes) && c.used.Len() > 1 {
 		c.drop(c.used.Back())
 	}
-	return h
 }
 
 func (c *headCache) drop(e *list.Element) {

@@ -159,7 +159,7 @@ func TestAHeadAfterAppendsKnowsTheLatestCommits(t *testing.T) {
 					t.Fatalf("link %d is %+v", i, l)
 				}
 			}
-			if len(h.recent) > int(h.linked()) || len(h.recent) > 1024 {
+			if len(h.recent) > int(h.linked()) || len(h.recent) > maxRecent {
 				t.Fatalf("%d ids are kept, %d events are linked", len(h.recent), h.linked())
 			}
 			for i, r := range h.recent {

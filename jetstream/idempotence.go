@@ -106,7 +106,7 @@ func (b *Backend) recentEvents(ctx context.Context, t target, h *head, first, la
 	for i := range events {
 		read[i] = recent{id: events[i].EventUUID, position: events[i].Position}
 	}
-	if last == h.state.Version && len(read) <= 1024 {
+	if last == h.state.Version && len(read) <= maxRecent {
 		filled := *h
 		filled.recent = read
 		filled.tail = nil

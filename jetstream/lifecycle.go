@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ func (b *Backend) CreateStream(ctx context.Context, stream backend.Stream, _ uui
 		if h.exists {
 			return nil, fmt.Errorf("%w: %q", backend.ErrStreamExists, t.uuid)
 		}
-		return &marker{kind: wire.Created, after: state}, nil
+		return &marker{kind: wire.Created, after: state, rollup: h.erased()}, nil
 	})
 	if err != nil {
 		return backend.Stream{}, err
@@ -49,19 +50,34 @@ func (b *Backend) CreateStream(ctx context.Context, stream backend.Stream, _ uui
 // Without a version it also erases an event stream that can't be read or
 // appended to any more, because its last message is a foreign one.
 func (b *Backend) DeleteStream(ctx context.Context, stream backend.Stream, _ uuid.UUID) error {
-	_, err := b.mark(ctx, stream.UUID, false, func(_ context.Context, t target, h *head) (*marker, error) {
+	_, err := b.mark(ctx, stream.UUID, false, func(ctx context.Context, t target, h *head) (*marker, error) {
 		switch {
 		case !h.exists:
-			return nil, fmt.Errorf("%w: %q", backend.ErrStreamNotFound, t.uuid)
+			if left, err := b.leftBehind(ctx, t, h); err != nil || !left || !h.gone {
+				return nil, cmp.Or(err, fmt.Errorf("%w: %q", backend.ErrStreamNotFound, t.uuid))
+			}
+			return &marker{kind: wire.Erased, after: h.begin(), rollup: true}, nil
 		case stream.Version != 0 && stream.Version != h.state.Version:
 			return nil, &backend.WrongExpectedVersionError{StreamUUID: t.uuid, Expected: backend.ExactVersion(stream.Version), Actual: h.state.Version}
 		}
-		return &marker{kind: wire.Erased, after: h.state, rollup: true}, nil
+		after := h.state
+		after.Deleted = time.Time{}
+		return &marker{kind: wire.Erased, after: after, rollup: true}, nil
 	})
-	if stream.Version == 0 && errors.Is(err, wire.ErrMalformed) {
+	if stream.Version == 0 && errors.Is(err, wire.ErrMalformed) && !errors.Is(err, wire.ErrOtherFormat) {
 		return b.eraseMalformed(ctx, stream.UUID)
 	}
 	return err
+}
+
+// leftBehind reports whether there is anything before a head that has taken the
+// place of it all: a server that was killed while it erased leaves some.
+func (b *Backend) leftBehind(ctx context.Context, t target, h *head) (bool, error) {
+	if h.position == 0 {
+		return false, nil
+	}
+	first, err := b.leaderGet(ctx, getRequest{Seq: 1, NextFor: t.subject})
+	return first != nil && first.position < h.position, err
 }
 
 // eraseMalformed erases an event stream whose head can't be decoded.
@@ -83,9 +99,12 @@ func (b *Backend) eraseMalformed(ctx context.Context, streamUUID string) error {
 		return fmt.Errorf("%w: %q", backend.ErrStreamNotFound, t.uuid)
 	}
 	state := wire.State{First: 1, ID: newStreamID(), Created: time.Now().UTC()}
+	if _, err := newPart(last); !errors.Is(err, wire.ErrMalformed) {
+		return fmt.Errorf("%w: %q", backend.ErrStreamNotFound, t.uuid) // another was faster
+	}
 	_, err = b.writeMarker(ctx, t, &head{position: last.position, exists: true}, &marker{kind: wire.Erased, after: state, rollup: true})
 	if errors.Is(err, errConflict) || errors.Is(err, errInFlight) {
-		return fmt.Errorf("%w: %q", backend.ErrStreamChanged, t.uuid)
+		return unavailable(ctx, err)
 	}
 	return err
 }
@@ -145,8 +164,10 @@ func (b *Backend) Truncate(ctx context.Context, streamUUID string, before uint64
 		after := h.state
 		after.First = max(after.First, before)
 		if after.First > h.state.Version {
-			if h.state.First > h.state.Version {
-				return nil, nil // it has no events
+			if h.state.First > h.state.Version { // it has no events
+				if left, err := b.leftBehind(ctx, t, h); err != nil || !left || h.state.Version == 0 {
+					return nil, err
+				}
 			}
 			after.First = h.state.Version + 1
 			return &marker{kind: wire.Truncated, after: after, rollup: true}, nil
@@ -243,11 +264,11 @@ func (b *Backend) mark(ctx context.Context, streamUUID string, guess bool, plan 
 				return next, nil
 			}
 			fresh = false
-		} else if fresh {
+		} else if fresh && !errors.Is(err, backend.ErrStreamChanged) {
 			return h, err
 		}
 		switch {
-		case errors.Is(err, errInFlight):
+		case errors.Is(err, errInFlight), errors.Is(err, backend.ErrStreamChanged):
 			if !pause(ctx, tries) {
 				return nil, unavailable(ctx, err)
 			}
@@ -286,7 +307,7 @@ func (b *Backend) writeMarker(ctx context.Context, t target, h *head, m *marker)
 	}
 	next := &head{position: position, exists: true, state: m.after, links: m.links}
 	if m.kind == wire.Erased {
-		next = &head{position: position}
+		next = &head{position: position, gone: true}
 	} else if !m.rollup {
 		next.recent = h.recent
 		if n := next.linked(); uint64(len(next.recent)) > n {

@@ -182,7 +182,7 @@ type batcher struct {
 // room returns the batch to append to.
 func (o *batcher) room() []backend.RecordedEvent {
 	if o.batch == nil {
-		o.batch = make([]backend.RecordedEvent, 0, min(uint64(o.size), o.rest))
+		o.batch = make([]backend.RecordedEvent, 0, min(uint64(o.size), o.rest, 4096))
 	}
 	return o.batch
 }

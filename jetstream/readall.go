@@ -57,7 +57,7 @@ func (r *allReader) read(ctx context.Context, yield func([]backend.RecordedEvent
 		return err
 	}
 	s := r.b.newScan(filter, r.options.After, end)
-	defer s.close(ctx)
+	defer s.drop(ctx)
 	var c commit
 	for {
 		m, err := s.next(ctx)
@@ -85,18 +85,16 @@ func (r *allReader) read(ctx context.Context, yield func([]backend.RecordedEvent
 			}
 		}
 		if r.options.Limit > 0 && r.total >= r.options.Limit {
-			break
+			return nil
 		}
 	}
-	if s.after < end && !r.limited() {
+	if s.after < end {
 		// Nothing more up to the end: it was erased meanwhile, or this is
 		// another JetStream stream of the name.
-		return r.check(ctx)
+		_, err = r.end(ctx)
 	}
-	return nil
+	return err
 }
-
-func (r *allReader) limited() bool { return r.options.Limit > 0 && r.total >= r.options.Limit }
 
 // end returns the position at which the store ends now.
 func (r *allReader) end(ctx context.Context) (uint64, error) {
@@ -107,11 +105,6 @@ func (r *allReader) end(ctx context.Context) (uint64, error) {
 	defer cancel()
 	info, err := r.b.checkSame(ctx)
 	return info.State.LastSeq, err
-}
-
-func (r *allReader) check(ctx context.Context) error {
-	_, err := r.end(ctx)
-	return err
 }
 
 // add adds a message to the commit that it is a part of. What was never finished

@@ -13,21 +13,23 @@ import (
 // it, and never one older than this process knows.
 func (b *Backend) readHead(ctx context.Context, t target) (*head, error) {
 	known := b.heads.get(t.subject)
-	// A replica may lag. What this process knows shows that, and so does never
-	// having known anything; what it has forgotten doesn't.
-	lag := b.copies > 1 && known == nil && !b.heads.complete()
-	if b.cfg.ReadConsistency == ReadLeader || lag {
+	// A replica, or a mirror that answers for it, may lag. What this process knows
+	// shows that, and so does never having known anything; what it has forgotten
+	// doesn't.
+	forgotten := known == nil && !b.heads.complete()
+	if b.cfg.ReadConsistency == ReadLeader || forgotten {
 		return b.refreshHead(ctx, t)
 	}
 	last, err := b.last(ctx, t.subject)
-	if err != nil {
-		return nil, err
+	if err != nil || last == nil {
+		return b.refreshHead(ctx, t) // also that there is none is the leader's word
 	}
 	h, whole, err := b.decodeHead(t, last, known)
 	if err != nil || !whole || known != nil && h.position < known.position {
 		return b.refreshHead(ctx, t)
 	}
-	return b.remember(t, h), nil
+	b.heads.put(t.subject, h)
+	return h, nil
 }
 
 // refreshHead reads the head from the leader.
@@ -44,7 +46,10 @@ func (b *Backend) refreshHead(ctx context.Context, t target) (*head, error) {
 			return nil, err
 		}
 		if known == nil || h.position >= known.position {
-			return b.remember(t, h), nil
+			if h.position != 0 {
+				b.heads.put(t.subject, h)
+			}
+			return h, nil
 		}
 		// The leader has less than this process has seen: it was just elected,
 		// or it is cut off, or the server lost what it had acknowledged.
@@ -60,15 +65,6 @@ func (b *Backend) refreshHead(ctx context.Context, t target) (*head, error) {
 				"either the server lost what it had acknowledged, or the leader is cut off from its peers", h.position),
 		}
 	}
-}
-
-// remember puts a head into the cache. Where a newer one is known, that is the
-// head, but for a reader, who holds what was read.
-func (b *Backend) remember(t target, h *head) *head {
-	if h.position != 0 {
-		b.heads.put(t.subject, h)
-	}
-	return h
 }
 
 // decodeHead makes a head of an event stream's last message. It is not whole
@@ -90,7 +86,7 @@ func (b *Backend) decodeHead(t target, last *stored, known *head) (h *head, whol
 	h = &head{position: last.position, exists: true, state: rec.State, links: chain, tail: last}
 	switch {
 	case rec.Kind == wire.Erased:
-		return &head{position: last.position, tail: last}, true, nil
+		return &head{position: last.position, gone: true, tail: last}, true, nil
 	case rec.Kind != wire.Events:
 		return h, true, nil
 	case rec.Part.Count > 0 && !rec.Part.Last():
@@ -109,8 +105,4 @@ func (b *Backend) decodeHead(t target, last *stored, known *head) (h *head, whol
 	}
 	h.links = append(append(make([]wire.Link, 0, len(chain)+1), own), chain...)
 	return h, true, nil
-}
-
-func undecodable(streamUUID string, position uint64, err error) error {
-	return &backend.CorruptedError{StreamUUID: streamUUID, Position: position, Reason: "a message that can't be decoded", Err: err}
 }

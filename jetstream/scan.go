@@ -56,7 +56,7 @@ type scan struct {
 }
 
 // newScan scans the positions after after, up to end inclusive. It must be
-// closed.
+// dropped.
 func (b *Backend) newScan(filter string, after, end uint64) *scan {
 	return &scan{b: b, filter: filter, after: after, end: end, finished: after >= end}
 }
@@ -138,7 +138,7 @@ func (s *scan) advance(ctx context.Context) (*stored, error) {
 
 // accept takes what the consumer delivered, and asks it for more in time.
 func (s *scan) accept(ctx context.Context, msg *nats.Msg) (*stored, error) {
-	if len(msg.Data) == 0 && msg.Header.Get("Status") != "" {
+	if msg.Reply == "" { // what is stored comes with one, whatever its headers
 		return nil, s.control(ctx, msg)
 	}
 	meta, err := msg.Metadata()
@@ -268,7 +268,8 @@ func (s *scan) pull() error {
 	return s.b.nc.PublishRequest(s.b.api.consumerNext+s.name, s.sub.Subject, data)
 }
 
-// drop gives up the consumer, here and on the server.
+// drop gives up the consumer, here and on the server, and so all that the scan
+// holds.
 func (s *scan) drop(ctx context.Context) {
 	if s.sub != nil {
 		_ = s.sub.Unsubscribe()
@@ -277,18 +278,22 @@ func (s *scan) drop(ctx context.Context) {
 	if s.name == "" || s.b.nc.IsClosed() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.b.cfg.RequestTimeout)
-	defer cancel()
-	// What isn't deleted goes when it has been unused for consumerLife.
-	_, err := s.b.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: s.b.api.consumerDelete + s.name})
-	if err != nil && !errors.Is(err, nats.ErrNoResponders) {
-		s.b.log.DebugContext(ctx, "deleting a consumer", "name", s.name, "error", err)
-	}
+	subject := s.b.api.consumerDelete + s.name
 	s.name = ""
+	// What isn't deleted goes when it has been unused for consumerLife. A caller
+	// who has cancelled doesn't wait for it.
+	var err error
+	switch {
+	case !s.b.nc.IsConnected():
+	case ctx.Err() != nil:
+		err = s.b.nc.Publish(subject, nil)
+	default:
+		_, err = s.b.requestOnce(ctx, &nats.Msg{Subject: subject}, s.b.cfg.RequestTimeout)
+	}
+	if err != nil && !errors.Is(err, nats.ErrNoResponders) {
+		s.b.log.DebugContext(ctx, "deleting a consumer", "error", s.b.explain(subject, err))
+	}
 }
-
-// close frees what the scan holds.
-func (s *scan) close(ctx context.Context) { s.drop(ctx) }
 
 // taker is given the commits of a scan in order, with the first version that is
 // wanted of each, and returns false to end it. It must not keep the commit.
@@ -321,7 +326,7 @@ func (b *Backend) scanStream(ctx context.Context, t target, h *head, from, to ui
 // after go along with what was taken.
 func (b *Backend) scanVersions(ctx context.Context, t target, h *head, want, after *uint64, to uint64, take taker) (*backend.CorruptedError, error) {
 	s := b.newScan(t.subject, *after, h.position)
-	defer s.close(ctx)
+	defer s.drop(ctx)
 	gap := func(last uint64) *backend.CorruptedError {
 		return &backend.CorruptedError{StreamUUID: t.uuid, FirstVersion: *want, LastVersion: last, Position: *after, Reason: "events are missing after it"}
 	}

@@ -4,34 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/tributary-es/tributary/backend"
 	"github.com/tributary-es/tributary/jetstream/internal/wire"
 )
-
-// ErrUnsafeStream comes for a JetStream stream that exists and can't be used:
-// it would lose events, lacks what this library needs, or holds another format.
-// The error is an [*UnsafeStreamError].
-var ErrUnsafeStream = errors.New("JetStream stream can't hold event streams")
-
-// UnsafeStreamError names the setting for which [Open] refuses a JetStream
-// stream. It unwraps to [ErrUnsafeStream].
-type UnsafeStreamError struct {
-	Stream  string // the JetStream stream
-	Setting string // as the server's configuration names it, such as "max_age"
-	Have    string // its value
-	Want    string // what it must be
-}
-
-func (e *UnsafeStreamError) Error() string {
-	return fmt.Sprintf("%v: %s of %s is %s, must be %s", ErrUnsafeStream, e.Setting, e.Stream, e.Have, e.Want)
-}
-
-// Unwrap returns [ErrUnsafeStream].
-func (e *UnsafeStreamError) Unwrap() error { return ErrUnsafeStream }
 
 // formatKey is where a JetStream stream's metadata tells the format within.
 const formatKey = "tributary.format"
@@ -100,7 +78,6 @@ func (b *Backend) openStream(ctx context.Context) error {
 		return err
 	}
 	b.created = info.Created
-	b.copies = info.Config.Replicas
 	b.maxBytes = max(info.Config.MaxMsgSize, 0)
 	return nil
 }
@@ -200,7 +177,11 @@ func (b *Backend) checkSame(ctx context.Context) (streamInfo, error) {
 	return info, err
 }
 
-// fullErrors are the answers of a server without room.
-var fullErrors = []int{codeAccountResources, codeInsufficient, codeMemoryResources, codeStorageResources}
-
-func isFull(e *apiError) bool { return slices.Contains(fullErrors, e.ErrCode) }
+// isFull reports whether e is the answer of a server without room.
+func isFull(e *apiError) bool {
+	switch e.ErrCode {
+	case codeAccountResources, codeInsufficient, codeMemoryResources, codeStorageResources:
+		return true
+	}
+	return false
+}

@@ -32,19 +32,6 @@ const (
 // streamDefaultMaxAtomicBatchSize).
 const maxBatch = 1000
 
-var (
-	// errConflict: something else was written since the fence.
-	errConflict = errors.New("the event stream has changed")
-
-	// errUnfinished: the beginning of the commit is there, and the rest has not
-	// come in a long time. Only another write can tell, with a fence after it,
-	// whether it will.
-	errUnfinished = fmt.Errorf("%w: a part of the commit is there", errConflict)
-
-	// errInFlight: something else is being written; what, is not known yet.
-	errInFlight = errors.New("another write is in flight")
-)
-
 // write is one commit or marker on its way to the server.
 type write struct {
 	target
@@ -115,13 +102,6 @@ func (b *Backend) write(ctx context.Context, w *write) (uint64, error) {
 	}
 }
 
-func outcomeUnknown(ctx context.Context, cause error) error {
-	if err := ctx.Err(); err != nil && !errors.Is(cause, err) {
-		return fmt.Errorf("%w: %w, last: %w", backend.ErrOutcomeUnknown, err, cause)
-	}
-	return fmt.Errorf("%w: %w", backend.ErrOutcomeUnknown, cause)
-}
-
 // resolve finds out, after the fence has passed, whether w is what passed it:
 // the message that follows the fence on the subject is w's first, or not.
 func (b *Backend) resolve(ctx context.Context, w *write) (uint64, error) {
@@ -179,11 +159,16 @@ func (b *Backend) recogniseParts(ctx context.Context, w *write, first *stored) (
 				return 0, outcomeUnknown(ctx, errUnfinished)
 			}
 		}
-		// The same events in another shape are another's: comparing ids will tell.
+		// The same events in another shape, or as the beginning of another life, are
+		// another process's: comparing ids will tell.
 		ours := w.messages[i].Header
-		if m.subject != w.subject || !slices.Equal(m.header[wire.HeaderID], ours[wire.HeaderID]) ||
-			!slices.Equal(m.header[wire.HeaderPart], ours[wire.HeaderPart]) {
+		if m.subject != w.subject {
 			return 0, errConflict
+		}
+		for _, name := range []string{wire.HeaderID, wire.HeaderPart, wire.HeaderStream} {
+			if !slices.Equal(m.header[name], ours[name]) {
+				return 0, errConflict
+			}
 		}
 	}
 	return first.position + uint64(len(w.messages)) - 1, nil
@@ -211,10 +196,13 @@ func (b *Backend) publish(ctx context.Context, w *write, wait time.Duration) (ui
 			return 0, vAgain, ctx.Err() // without its last message a batch is nothing
 		}
 		if err := b.nc.PublishMsg(w.message(i, batchID)); err != nil {
-			return 0, notSent(err), err
+			return 0, vAgain, err
 		}
 	}
 	answer, err := b.requestOnce(ctx, w.message(last, batchID), wait)
+	if errors.Is(err, nats.ErrMaxPayload) { // the server's has just become smaller
+		return 0, vRefused, fmt.Errorf("%w: %w", backend.ErrEventTooLarge, err)
+	}
 	if err != nil {
 		return 0, notSent(err), b.explain(w.subject, err)
 	}
@@ -253,8 +241,6 @@ func notSent(err error) verdict {
 		errors.Is(err, nats.ErrReconnectBufExceeded), // never left the client
 		errors.Is(err, nats.ErrInvalidConnection):
 		return vAgain
-	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrHeadersNotSupported):
-		return vRefused
 	}
 	return vUnknown
 }
@@ -263,6 +249,7 @@ func notSent(err error) verdict {
 func (b *Backend) judge(answer *nats.Msg, w *write) (uint64, verdict, error) {
 	var ack struct {
 		Stream string    `json:"stream"`
+		Domain string    `json:"domain"`
 		Seq    uint64    `json:"seq"`
 		Error  *apiError `json:"error"`
 	}
@@ -273,8 +260,8 @@ func (b *Backend) judge(answer *nats.Msg, w *write) (uint64, verdict, error) {
 		if ack.Seq == 0 {
 			return 0, vUnknown, errors.New("acknowledgement without a position")
 		}
-		if ack.Stream != b.cfg.Stream {
-			return 0, vRefused, &UnsafeStreamError{Stream: ack.Stream, Setting: "subjects", Have: "those of " + b.cfg.Stream, Want: "its own"}
+		if ack.Stream != b.cfg.Stream || b.cfg.Domain != "" && ack.Domain != b.cfg.Domain {
+			return 0, vUnknown, fmt.Errorf("acknowledged by JetStream stream %q, domain %q, which has the same subjects", ack.Stream, ack.Domain)
 		}
 		return ack.Seq, vStored, nil
 	}
@@ -305,5 +292,5 @@ func refusal(e *apiError, w *write) error {
 	case codeBatchTooLarge:
 		return fmt.Errorf("%w: %d messages: %w", backend.ErrAppendTooLarge, len(w.messages), e)
 	}
-	return e
+	return fmt.Errorf("%w: %w", backend.ErrUnavailable, e)
 }

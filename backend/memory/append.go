@@ -132,7 +132,7 @@ func copyBytes(b []byte) []byte {
 }
 
 // recentCommits is how many commits are searched for the ids of an append that
-// expects no exact version. The contract asks for 8 at least.
+// expects no exact version. The contract asks for 15 at least.
 const recentCommits = 16
 
 // repeated tells whether events were appended to s before, and with which

@@ -26,8 +26,9 @@ type columns struct {
 	dataLen []int
 }
 
-func makeColumns(events []backend.UnsavedEvent) *columns {
+func makeColumns(events []backend.UnsavedEvent, limits Limits) *columns {
 	n := len(events)
+	several := n > 1 && limits.EventsPerMessage != 1 // events in a message
 	c := &columns{events: events, dataLen: make([]int, n)}
 	values := make([]string, 6*n)
 	for i, col := range []column{
@@ -58,7 +59,7 @@ func makeColumns(events []backend.UnsavedEvent) *columns {
 			c.all[4].values[i] = idValue(e.CorrelationID)
 		}
 		if len(e.Metadata) > 0 {
-			c.all[5].values[i] = escape(string(e.Metadata), n > 1)
+			c.all[5].values[i] = escape(string(e.Metadata), several)
 		}
 	}
 	return c
@@ -69,6 +70,23 @@ func idValue(id uuid.UUID) string {
 		return ""
 	}
 	return id.String()
+}
+
+// cut divides the events into messages, and returns where the events of each end.
+func (c *columns) cut(common int, limits Limits) ([]int, error) {
+	var ends []int
+	for from := 0; from < len(c.events); {
+		n, err := c.fit(from, common, limits)
+		if err != nil {
+			return nil, fmt.Errorf("event %d: %w", from, err)
+		}
+		from += n
+		ends = append(ends, from)
+	}
+	if most := min(limits.MaxMessages, MaxParts); len(ends) > most {
+		return nil, fmt.Errorf("%w: %d events need %d messages, limit %d", backend.ErrAppendTooLarge, len(c.events), len(ends), most)
+	}
+	return ends, nil
 }
 
 // fit returns how many events, from one on, go into one message beside common

@@ -47,6 +47,9 @@ func Decode(header map[string][]string, body []byte) (Record, error) {
 		return Record{}, err
 	}
 	if r.Kind != Events {
+		if id, err := parseID(HeaderID, r.ids); err != nil || id == uuid.Nil {
+			return Record{}, fmt.Errorf("%w: bad %s of a marker: %.80q", ErrMalformed, HeaderID, r.ids)
+		}
 		return r, nil
 	}
 	if err := r.decodeShape(); err != nil {
@@ -80,7 +83,7 @@ func (r *Record) decodeCommit() error {
 	}
 	version, kind, _ := strings.Cut(value, " ")
 	if version != "1" {
-		return fmt.Errorf("%w: format version %.20q, this reads 1", ErrMalformed, version)
+		return fmt.Errorf("%w: format version %.20q, this reads 1", ErrOtherFormat, version)
 	}
 	i := slices.Index(kindNames[:], kind)
 	if i < 0 {

@@ -171,21 +171,12 @@ func TestF40_AMalformedMessageIsAnError(t *testing.T) {
 
 func TestMarkersAreCheckedToo(t *testing.T) {
 	good := map[string][]string{HeaderCommit: {"1 restored"}, HeaderVersion: {"5"}, HeaderStream: {"7 2026-03-01T08:00:00Z"}, HeaderID: {id1}}
-	for name, value := range map[string]string{HeaderVersion: "", HeaderStream: "7", HeaderFirst: "9", HeaderDeleted: "x"} {
+	for name, value := range map[string]string{HeaderVersion: "", HeaderStream: "7", HeaderFirst: "9", HeaderDeleted: "x", HeaderID: "x"} {
 		header := maps.Clone(good)
 		header[name] = []string{value}
 		if rec, err := Decode(header, []byte("\n")); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s %q: %+v, %v, want ErrMalformed", name, value, rec, err)
 		}
-	}
-	header := maps.Clone(good)
-	header[HeaderID] = []string{"x"}
-	rec, err := Decode(header, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := rec.MarkerID(); !errors.Is(err, ErrMalformed) {
-		t.Errorf("a bad id: %v", err)
 	}
 }
 

@@ -1,8 +1,8 @@
 package wire
 
 import (
-	"fmt"
 	"maps"
+	"math"
 	"strconv"
 	"time"
 
@@ -37,20 +37,11 @@ func EncodeMarker(kind Kind, id uuid.UUID, after State, chain []Link) Message {
 //
 // The bodies may share memory with the events' data.
 func EncodeEvents(events []backend.UnsavedEvent, before State, begin bool, chain []Link, limits Limits) ([]Message, error) {
-	columns := makeColumns(events)
+	columns := makeColumns(events, limits)
 	common := commonHeaders(Events, before, chain)
-	commonBytes := boundBytes(common)
-	var cuts []int // the end of each message's events
-	for from := 0; from < len(events); {
-		n, err := columns.fit(from, commonBytes, limits)
-		if err != nil {
-			return nil, fmt.Errorf("event %d: %w", from, err)
-		}
-		from += n
-		cuts = append(cuts, from)
-	}
-	if most := min(limits.MaxMessages, MaxParts); len(cuts) > most {
-		return nil, fmt.Errorf("%w: %d events need %d messages, limit %d", backend.ErrAppendTooLarge, len(events), len(cuts), most)
+	cuts, err := columns.cut(boundBytes(common), limits)
+	if err != nil {
+		return nil, err
 	}
 	messages := make([]Message, len(cuts))
 	from := 0
@@ -66,6 +57,33 @@ func EncodeEvents(events []backend.UnsavedEvent, before State, begin bool, chain
 		from = to
 	}
 	return messages, nil
+}
+
+// CheckEvents returns the error that [EncodeEvents] returns where the headers
+// that don't depend on the events are as long as can be, so that what can be
+// appended doesn't hang on the event stream. It is cheap for what is small.
+func CheckEvents(events []backend.UnsavedEvent, limits Limits) error {
+	const headers = 1 << 10 // of an event, type and metadata apart, and of the message
+	size := headers
+	for i := range events {
+		e := &events[i]
+		size += headers + len(e.Data) + 3*(len(e.Metadata)+len(e.EventType))
+	}
+	messages := 1
+	if limits.EventsPerMessage > 0 {
+		messages = (len(events) + limits.EventsPerMessage - 1) / limits.EventsPerMessage
+	}
+	if size <= min(limits.MaxMessageBytes, MaxHeaderBytes) && messages <= limits.MaxMessages {
+		return nil
+	}
+	version := math.MaxUint64 - 1 - uint64(len(events))
+	longest := State{Version: version, First: version, ID: math.MaxUint64, Created: time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC)}
+	chain := make([]Link, MaxChain)
+	for i := range chain {
+		chain[i] = Link{Position: math.MaxUint64, Events: math.MaxUint32, Parts: MaxParts}
+	}
+	_, err := makeColumns(events, limits).cut(boundBytes(commonHeaders(Events, longest, chain)), limits)
+	return err
 }
 
 func set(h map[string][]string, name, value string) { h[name] = []string{value} }

@@ -429,7 +429,7 @@ func TestF35_TheSizeEstimateIsNeverTooLow(t *testing.T) {
 		common := boundBytes(h)
 		set(h, HeaderVersion, strconv.FormatUint(before.Version+uint64(to), 10))
 		set(h, HeaderPart, partValue(Part{Index: MaxParts, Count: MaxParts, Base: before.Version}))
-		columns := makeColumns(events)
+		columns := makeColumns(events, testLimits)
 		columns.set(h, from, to)
 		body := body(events[from:to])
 		size := sentBytes(h)

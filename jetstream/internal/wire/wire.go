@@ -8,6 +8,7 @@ package wire
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -48,8 +49,14 @@ const MaxParts = 1000
 // servers add when they source or mirror a message.
 const MaxHeaderBytes = 63 << 10
 
-// ErrMalformed is the reason of every decoding error.
-var ErrMalformed = errors.New("not a message of this format")
+var (
+	// ErrMalformed is the reason of every decoding error.
+	ErrMalformed = errors.New("not a message of this format")
+
+	// ErrOtherFormat is the reason where a message is of another version of the
+	// format. It is an ErrMalformed.
+	ErrOtherFormat = fmt.Errorf("%w, but of another version of it", ErrMalformed)
+)
 
 // Kind says what a message is.
 type Kind uint8
