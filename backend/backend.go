@@ -61,15 +61,16 @@ type Backend interface {
 	// CreateStream makes the empty event stream stream.UUID and returns it:
 	// version 0, a non-zero ID, CreatedAt set (to stream.CreatedAt where that is
 	// not zero). The other fields of stream are ignored. It returns
-	// [ErrStreamExists] where the event stream exists, soft-deleted or not.
+	// [ErrStreamExists] where the event stream exists, soft-deleted or not,
+	// [ErrStoreFull] or [ErrOutcomeUnknown].
 	CreateStream(ctx context.Context, stream Stream, correlationID uuid.UUID) (Stream, error)
 
 	// DeleteStream erases the events of stream.UUID for good and frees its
 	// name; a new event stream of that name starts at version 1. A
 	// stream.Version other than 0 must still be the event stream's version, else
 	// it returns [*WrongExpectedVersionError] and deletes nothing. It returns
-	// [ErrStreamNotFound] where there is none. A soft-deleted event stream can be
-	// deleted.
+	// [ErrStreamNotFound] where there is none, [ErrStoreFull] or
+	// [ErrOutcomeUnknown]. A soft-deleted event stream can be deleted.
 	DeleteStream(ctx context.Context, stream Stream, correlationID uuid.UUID) error
 
 	// AppendToStream appends events, all or none, to an event stream that

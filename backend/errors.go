@@ -59,8 +59,9 @@ var (
 	// ErrOutcomeUnknown comes when it can't be told whether a write was stored:
 	// the context ended, or the connection was closed, before the answer came;
 	// or the event stream was erased or truncated meanwhile. It is stored once
-	// or not at all, never in part. To find out, repeat the call with the same
-	// event ids.
+	// or not at all, never in part. To find out, repeat an append with the same
+	// event ids, and anything else as it is. It may wrap the context's error, so
+	// test for it first; it is never [ErrUnavailable] as well.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 
 	// ErrCorrupted comes when events are missing or can't be decoded. The error

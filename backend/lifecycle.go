@@ -23,7 +23,7 @@ type SoftDeleter interface {
 // [Backend.ReadStreamInfo] goes on to describe it, [Backend.DeleteStream] erases
 // it. It returns [ErrStreamNotFound] where there is none,
 // [*WrongExpectedVersionError] or [ErrStreamExists] where it is not as expected,
-// [ErrOutcomeUnknown] or [ErrUnsupported].
+// [ErrStoreFull], [ErrOutcomeUnknown] or [ErrUnsupported].
 func SoftDelete(ctx context.Context, b Backend, streamUUID string, expected ExpectedVersion, correlationID uuid.UUID) error {
 	d, ok := b.(SoftDeleter)
 	if !ok {
@@ -34,7 +34,7 @@ func SoftDelete(ctx context.Context, b Backend, streamUUID string, expected Expe
 
 // Restore brings a soft-deleted event stream back, with its events and version.
 // One that is not soft-deleted is left as it is, without an error. It returns
-// [ErrStreamNotFound] where there is none, [ErrOutcomeUnknown] or
+// [ErrStreamNotFound] where there is none, [ErrStoreFull], [ErrOutcomeUnknown] or
 // [ErrUnsupported].
 func Restore(ctx context.Context, b Backend, streamUUID string, correlationID uuid.UUID) error {
 	d, ok := b.(SoftDeleter)
@@ -56,8 +56,8 @@ type Truncater interface {
 // erased, and the next append goes on with the next version. Versions never
 // change or come again. What was truncated before stays so.
 //
-// It returns [ErrStreamNotFound], [ErrStreamDeleted], [ErrOutcomeUnknown] or
-// [ErrUnsupported].
+// It returns [ErrStreamNotFound], [ErrStreamDeleted], [ErrStoreFull],
+// [ErrOutcomeUnknown], [*CorruptedError] or [ErrUnsupported].
 func Truncate(ctx context.Context, b Backend, streamUUID string, before uint64, correlationID uuid.UUID) error {
 	t, ok := b.(Truncater)
 	if !ok {

@@ -64,6 +64,10 @@ type AllReader interface {
 // Truncated events are left out by whole commits: events that were appended
 // together with one that is kept are still yielded.
 //
+// Across event streams nothing tells that a commit is missing; within one,
+// [Backend.ReadStream] does. To go on past a message that can't be decoded, give
+// the [*CorruptedError]'s Position as [ReadAllOptions.After].
+//
 // Pairs are as in [Backend.StreamForward]: after an error nothing follows. The
 // error is [ErrInvalidArgument] for a negative batch size,
 // [ErrInvalidStreamUUID] for a prefix that can't be a name, [*CorruptedError],

@@ -21,9 +21,11 @@
 // process is killed); sync_interval: always has each append synced. Replicas
 // help as long as they don't lose power together.
 //
-// Only an append is a linearization point. A read sees this process's own
-// writes, and never less than this process saw before; it may miss what another
-// process wrote a moment ago (see [Config.ReadConsistency]).
+// Only an append is a linearization point. A read of an event stream sees this
+// process's own writes, and never less than this process saw before; it may miss
+// what another process wrote a moment ago (see [Config.ReadConsistency]). A
+// mirror of the JetStream stream answers reads, too: set mirror_direct to false
+// on mirrors.
 //
 // Never delete the JetStream stream and make it again under running services:
 // what they know of positions means nothing in another. They report it where

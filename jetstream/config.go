@@ -112,9 +112,9 @@ func (s Storage) String() string {
 type ReadConsistency int
 
 const (
-	// ReadYourWrites asks any replica: a read sees this process's own writes, and
-	// never less than this process saw before, but may miss what another process
-	// wrote a moment ago.
+	// ReadYourWrites asks any replica: a read of an event stream sees this
+	// process's own writes, and never less than this process saw before, but may
+	// miss what another process wrote a moment ago.
 	ReadYourWrites ReadConsistency = iota
 
 	// ReadLeader asks the leader: a read also sees what other processes were

@@ -30,7 +30,9 @@ func (b *Backend) ReadStreamInfo(ctx context.Context, streamUUID string, _ uuid.
 }
 
 // ReadStream is as [backend.Backend] says. It takes two round trips where what
-// is read is within the latest 16 commits; further back, more.
+// is read is within the latest 16 commits; further back it looks for where to
+// start, with a number of requests that grows with the logarithm of the store's
+// size, and reads on from there.
 func (b *Backend) ReadStream(ctx context.Context, streamUUID string, version, limit uint64, _ uuid.UUID) ([]backend.RecordedEvent, error) {
 	return b.readSome(ctx, streamUUID, func(h *head) (from, to uint64) {
 		from = max(version, h.state.First)

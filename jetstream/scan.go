@@ -280,15 +280,12 @@ func (s *scan) drop(ctx context.Context) {
 	}
 	subject := s.b.api.consumerDelete + s.name
 	s.name = ""
-	// What isn't deleted goes when it has been unused for consumerLife. A caller
-	// who has cancelled doesn't wait for it.
-	var err error
-	switch {
-	case !s.b.nc.IsConnected():
-	case ctx.Err() != nil:
-		err = s.b.nc.Publish(subject, nil)
-	default:
-		_, err = s.b.requestOnce(ctx, &nats.Msg{Subject: subject}, s.b.cfg.RequestTimeout)
+	if !s.b.nc.IsConnected() {
+		return // what isn't deleted goes when it has been unused for consumerLife
+	}
+	_, err := s.b.requestOnce(ctx, &nats.Msg{Subject: subject}, s.b.cfg.RequestTimeout)
+	if ctx.Err() != nil {
+		err = s.b.nc.Publish(subject, nil) // a caller who has cancelled doesn't wait for the answer
 	}
 	if err != nil && !errors.Is(err, nats.ErrNoResponders) {
 		s.b.log.DebugContext(ctx, "deleting a consumer", "error", s.b.explain(subject, err))
@@ -305,8 +302,11 @@ type taker func(c *commit, from uint64) (bool, error)
 // the head and the events are gone.
 func (b *Backend) scanStream(ctx context.Context, t target, h *head, from, to uint64, take taker) error {
 	want := from // the next version
-	after := uint64(0)
+	after := b.seek(ctx, t, h, from)
 	for retry := false; ; retry = true {
+		if retry && want == from {
+			after = 0 // a hint led astray
+		}
 		g, err := b.scanVersions(ctx, t, h, &want, &after, to, take)
 		if err != nil || g == nil {
 			return err
