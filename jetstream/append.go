@@ -156,7 +156,7 @@ func (h *head) begin() wire.State {
 
 // limits are those of the server that is connected and of the JetStream stream.
 func (b *Backend) limits() wire.Limits {
-	limits := wire.Limits{MaxMessageBytes: int(b.nc.MaxPayload()), EventsPerMessage: b.cfg.EventsPerMessage, MaxMessages: maxBatch}
+	limits := wire.Limits{MaxMessageBytes: int(b.nc.MaxPayload()), EventsPerMessage: b.cfg.EventsPerMessage, MaxMessages: wire.MaxParts}
 	if b.maxBytes > 0 {
 		limits.MaxMessageBytes = min(limits.MaxMessageBytes, b.maxBytes)
 	}

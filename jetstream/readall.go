@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/jetstream/internal/wire"
 )
 
 // ReadAll is as the function [backend.ReadAll] says. It reads through an ordered
@@ -130,7 +131,7 @@ func (r *allReader) add(ctx context.Context, c *commit, m *stored) error {
 // reading began.
 func (r *allReader) addWithin(ctx context.Context, c *commit, p part) error {
 	before := uint64(p.rec.Part.Index) - 1
-	if before >= maxBatch || p.position <= before || p.position-before > r.options.After {
+	if before >= wire.MaxParts || p.position <= before || p.position-before > r.options.After {
 		return nil // its beginning was never stored
 	}
 	positions := make([]uint64, before)

@@ -28,10 +28,6 @@ const (
 	headerBatchCommit = "Nats-Batch-Commit"
 )
 
-// maxBatch is the most messages of an atomic batch (nats-server 2.15.2,
-// streamDefaultMaxAtomicBatchSize).
-const maxBatch = 1000
-
 // write is one commit or marker on its way to the server.
 type write struct {
 	target

@@ -298,16 +298,3 @@ func (r *Record) AppendEvents(dst []backend.RecordedEvent, common backend.Record
 	}
 	return dst, nil
 }
-
-// IDs returns the ids of the message's events, in order.
-func (r *Record) IDs() ([]uuid.UUID, error) {
-	ids := make([]uuid.UUID, 0, r.Events)
-	for value := range strings.SplitSeq(r.ids, ",") {
-		id, err := parseID(HeaderID, value)
-		if err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, nil
-}

@@ -180,16 +180,6 @@ func TestMarkersAreCheckedToo(t *testing.T) {
 	}
 }
 
-func TestIDsAreReadOrRefused(t *testing.T) {
-	rec, err := Decode(threeEvents(map[string][]string{HeaderID: {id1 + ",x," + id3}}), []byte("a\n\nbc"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if ids, err := rec.IDs(); !errors.Is(err, ErrMalformed) {
-		t.Errorf("%v, %v, want ErrMalformed", ids, err)
-	}
-}
-
 func TestF15_OtherHeadersAreIgnored(t *testing.T) {
 	want, err := decodeAll(threeEvents(nil), "a\n\nbc")
 	if err != nil {
