@@ -54,7 +54,7 @@ func (b *Backend) appendTogether(ctx context.Context, t target, members []*waite
 		}
 		switch {
 		case err == nil:
-			members = g.settle(members, nil)
+			members = g.settle(ctx, members, nil)
 			most = maxGroupEvents
 			// What came after needs the head that this made.
 			if len(members) > 0 {
@@ -76,7 +76,7 @@ func (b *Backend) appendTogether(ctx context.Context, t target, members []*waite
 			if g != nil {
 				// It fails those who were to be written. The others are seen to
 				// again.
-				members = g.settle(members, err)
+				members = g.settle(ctx, members, err)
 				err = nil
 			}
 			continue
@@ -89,15 +89,15 @@ func (b *Backend) appendTogether(ctx context.Context, t target, members []*waite
 		fresh = true
 	}
 	for _, w := range members {
-		w.settle(appendOutcome{err: err})
+		w.settle(ctx, appendOutcome{err: err})
 	}
 }
 
 // settle gives the waiter its outcome.
-func (w *waiter) settle(outcome appendOutcome) {
-	// What may yet be finished was not refused by anything but the event stream.
+func (w *waiter) settle(ctx context.Context, outcome appendOutcome) {
+	// What may yet be finished is only refused by what the event stream says.
 	if err := outcome.err; w.append.doubtful && err != nil && !isVerdict(err) && !errors.Is(err, backend.ErrOutcomeUnknown) {
-		outcome.err = outcomeUnknown(context.Background(), fmt.Errorf("%v: %v", errUnfinished, err))
+		outcome.err = outcomeUnknown(ctx, fmt.Errorf("a part of it is stored: %v", err))
 	}
 	w.done <- outcome
 }
@@ -195,13 +195,13 @@ func (g *group) has(events []backend.UnsavedEvent) bool {
 // settle gives the planned members their outcomes. Where writing failed, those
 // who were to be written get the error, and the others, whose outcomes hang on
 // it, are left. It returns all that are left.
-func (g *group) settle(members []*waiter, err error) (left []*waiter) {
+func (g *group) settle(ctx context.Context, members []*waiter, err error) (left []*waiter) {
 	for i, outcome := range g.outcomes {
 		switch {
 		case err == nil:
-			members[i].settle(outcome)
+			members[i].settle(ctx, outcome)
 		case g.writes[i]:
-			members[i].settle(appendOutcome{err: err})
+			members[i].settle(ctx, appendOutcome{err: err})
 		default:
 			left = append(left, members[i])
 		}

@@ -49,9 +49,10 @@ type scan struct {
 
 	name      string // of the consumer; empty: none
 	sub       *nats.Subscription
-	delivered uint64 // by the consumer
-	underway  int    // messages asked for and not yet here
-	replaced  int    // consumers replaced since the last message
+	messages  chan *nats.Msg // what the consumer delivers
+	delivered uint64         // by the consumer
+	underway  int            // messages asked for and not yet here
+	replaced  int            // consumers replaced since the last message
 	finished  bool
 }
 
@@ -69,7 +70,8 @@ func (s *scan) next(ctx context.Context) (*stored, error) {
 	}
 	if s.sub != nil && ctx.Err() == nil {
 		// Most messages are here already, and need neither timer nor context.
-		if msg, err := s.sub.NextMsg(time.Microsecond); err == nil {
+		select {
+		case msg := <-s.messages:
 			if m, err := s.accept(ctx, msg); m != nil {
 				return m, nil
 			} else if err != nil {
@@ -77,6 +79,7 @@ func (s *scan) next(ctx context.Context) (*stored, error) {
 			} else if s.finished {
 				return nil, nil
 			}
+		default:
 		}
 	}
 	return s.await(ctx)
@@ -127,13 +130,16 @@ func (s *scan) advance(ctx context.Context) (*stored, error) {
 	if err := s.pull(); err != nil {
 		return nil, err
 	}
-	wait, cancel := context.WithTimeout(ctx, s.b.cfg.RequestTimeout)
-	defer cancel()
-	msg, err := s.sub.NextMsgWithContext(wait)
-	if err != nil {
-		return nil, s.b.explain(s.b.api.consumerNext+s.name, err)
+	timer := time.NewTimer(s.b.cfg.RequestTimeout)
+	defer timer.Stop()
+	select {
+	case msg := <-s.messages:
+		return s.accept(ctx, msg)
+	case <-timer.C:
+		return nil, s.b.explain(s.b.api.consumerNext+s.name, nats.ErrTimeout)
+	case <-ctx.Done():
+		return nil, s.b.explain(s.b.api.consumerNext+s.name, ctx.Err())
 	}
-	return s.accept(ctx, msg)
 }
 
 // accept takes what the consumer delivered, and asks it for more in time.
@@ -235,12 +241,12 @@ func (s *scan) open(ctx context.Context) (pending uint64, err error) {
 	if err := s.b.call(ctx, s.b.api.consumerCreate+s.name+"."+s.filter, request, &answer); err != nil {
 		return 0, err
 	}
-	s.sub, err = s.b.nc.SubscribeSync(s.b.nc.NewInbox())
-	if err != nil {
-		return 0, err
-	}
-	// What is asked for is bounded, so what waits in the client is.
-	return answer.NumPending, s.sub.SetPendingLimits(-1, -1)
+	// What is asked for is bounded, so that the channel has room for it. (A
+	// synchronous subscription would make an error of a stored message that looks
+	// like one of the server's.)
+	s.messages = make(chan *nats.Msg, 2*pullBatch)
+	s.sub, err = s.b.nc.ChanSubscribe(s.b.nc.NewInbox(), s.messages)
+	return answer.NumPending, err
 }
 
 // pull asks for more when half of what was asked for has come.
