@@ -44,6 +44,7 @@ const (
 	codeMemoryResources    = 10028
 	codeMessageNotFound    = 10037
 	codeStorageResources   = 10047
+	codeCreatingFailed     = 10049
 	codeMessageTooLarge    = 10054
 	codeStreamNameInUse    = 10058
 	codeStreamNotFound     = 10059

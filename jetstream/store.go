@@ -119,7 +119,14 @@ func (b *Backend) createStream(ctx context.Context) (streamInfo, error) {
 		config.Placement = &placement{Tags: b.cfg.PlacementTags}
 	}
 	var info streamInfo
-	err := b.call(ctx, b.api.create, config, &info)
+	var err error
+	// One of the name that was deleted a moment ago may still be on its way out.
+	for tries := range 10 {
+		err = b.call(ctx, b.api.create, config, &info)
+		if !isAPIError(err, codeCreatingFailed) || !pause(ctx, tries) {
+			break
+		}
+	}
 	if isAPIError(err, codeStreamNameInUse) {
 		return b.streamInfo(ctx)
 	}
