@@ -26,20 +26,15 @@ const (
 // them.
 func (b *Backend) appendGroup(t target, members []*waiter) {
 	defer b.unlock(t)
-	ctx, cancel := context.WithTimeout(context.Background(), b.groupTimeout(members))
-	defer cancel()
-	b.appendTogether(ctx, t, members)
-}
-
-// groupTimeout is how long the most patient of the members waits.
-func (b *Backend) groupTimeout(members []*waiter) time.Duration {
-	latest := time.Now()
+	var latest time.Time
 	for _, w := range members {
 		if w.append.deadline.After(latest) {
 			latest = w.append.deadline
 		}
 	}
-	return time.Until(latest)
+	ctx, cancel := context.WithDeadline(context.Background(), latest)
+	defer cancel()
+	b.appendTogether(ctx, t, members)
 }
 
 // appendTogether appends for members, in their order, in as few messages as it
