@@ -1,7 +1,10 @@
 package backend
 
 import (
+	"bytes"
+	"crypto/rand"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/google/uuid"
@@ -95,6 +98,7 @@ func Prepare(streamUUID string, events []UnsavedEvent, correlationID uuid.UUID) 
 	copy(prepared, events)
 	now := time.Now().UTC()
 	first := events[0].StreamVersion
+	var random io.Reader
 	for i := range prepared {
 		e := &prepared[i]
 		if err := e.check(streamUUID); err != nil {
@@ -110,7 +114,10 @@ func Prepare(streamUUID string, events []UnsavedEvent, correlationID uuid.UUID) 
 			return nil, ExpectedVersion{}, fmt.Errorf("event %d: %w: some events have an id, others have none", i, ErrInvalidEvent)
 		}
 		if e.EventUUID == uuid.Nil {
-			id, err := uuid.NewV7()
+			if random == nil {
+				random = newRandom(len(events) - i)
+			}
+			id, err := uuid.NewV7FromReader(random)
 			if err != nil {
 				return nil, ExpectedVersion{}, fmt.Errorf("event %d: making an id: %w", i, err)
 			}
@@ -129,6 +136,17 @@ func Prepare(streamUUID string, events []UnsavedEvent, correlationID uuid.UUID) 
 		return prepared, AnyVersion(), nil
 	}
 	return prepared, ExactVersion(first - 1), nil
+}
+
+// newRandom returns what n ids need of random bytes, had from the system at once.
+func newRandom(n int) io.Reader {
+	if n == 1 {
+		return rand.Reader
+	}
+	b := make([]byte, n*len(uuid.UUID{}))
+	// crypto/rand.Read never fails (Go 1.24 and later).
+	_, _ = rand.Read(b)
+	return bytes.NewReader(b)
 }
 
 func (e *UnsavedEvent) check(streamUUID string) error {

@@ -18,12 +18,16 @@ import (
 type apiSubjects struct {
 	direct, get, purge, info, create             string
 	consumerCreate, consumerNext, consumerDelete string
+
+	ack []byte // what an acknowledgement begins with
 }
 
 func newAPISubjects(domain, stream string) apiSubjects {
 	prefix := "$JS.API."
+	ack := fmt.Appendf(nil, `{"stream":%q,"seq":`, stream)
 	if domain != "" {
 		prefix = "$JS." + domain + ".API."
+		ack = fmt.Appendf(nil, `{"stream":%q,"domain":%q,"seq":`, stream, domain)
 	}
 	return apiSubjects{
 		direct:         prefix + "DIRECT.GET." + stream,
@@ -34,6 +38,7 @@ func newAPISubjects(domain, stream string) apiSubjects {
 		consumerCreate: prefix + "CONSUMER.CREATE." + stream + ".",
 		consumerNext:   prefix + "CONSUMER.MSG.NEXT." + stream + ".",
 		consumerDelete: prefix + "CONSUMER.DELETE." + stream + ".",
+		ack:            ack,
 	}
 }
 
@@ -106,11 +111,8 @@ func (b *Backend) request(ctx context.Context, subject string, data []byte) (*na
 
 // requestOnce waits for an answer for at most wait.
 func (b *Backend) requestOnce(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error) {
-	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > wait {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, wait)
-		defer cancel()
-	}
+	ctx, cancel := within(ctx, wait)
+	defer cancel()
 	return b.nc.RequestMsgWithContext(ctx, msg)
 }
 

@@ -77,8 +77,8 @@ func (b *Backend) append(ctx context.Context, streamUUID string, a *appendage) (
 	select {
 	case <-w.turn:
 		return b.appendAlone(ctx, t, a)
-	case outcome := <-w.done:
-		return outcome.res, outcome.err
+	case <-w.done:
+		return w.outcome.res, w.outcome.err
 	case <-ctx.Done():
 	}
 	if b.queues.quit(t.subject, w) {
@@ -93,17 +93,16 @@ func (b *Backend) append(ctx context.Context, streamUUID string, a *appendage) (
 // appendAlone appends with the turn that the caller has, and gives it on.
 func (b *Backend) appendAlone(ctx context.Context, t target, a *appendage) (backend.AppendResult, error) {
 	defer b.unlock(t)
-	alone := &waiter{append: a, done: make(chan appendOutcome, 1)}
+	alone := &waiter{append: a}
 	b.appendTogether(ctx, t, []*waiter{alone})
-	outcome := <-alone.done
-	return outcome.res, outcome.err
+	return alone.outcome.res, alone.outcome.err
 }
 
 // appendNothing checks what is expected.
 func (b *Backend) appendNothing(ctx context.Context, t target, a *appendage) (backend.AppendResult, error) {
 	h, err := b.refreshHead(ctx, t) // nothing but the leader's word says that it is as expected
 	if err == nil {
-		err = a.verify(t, h)
+		err = a.verify(t, h.exists, &h.state)
 	}
 	if err != nil {
 		return backend.AppendResult{}, err
@@ -123,12 +122,20 @@ func (b *Backend) headToAppend(ctx context.Context, t target, a *appendage) (*he
 	return b.readHead(ctx, t)
 }
 
-// verify checks what is expected against the head.
-func (a *appendage) verify(t target, h *head) error {
-	if !h.exists && a.mustExist {
+// verify checks what is expected against an event stream as it is.
+func (a *appendage) verify(t target, exists bool, state *wire.State) error {
+	if !exists && a.mustExist {
 		return fmt.Errorf("%w: %q", backend.ErrStreamNotFound, t.uuid)
 	}
-	return a.expected.Verify(t.uuid, h.current(t.uuid))
+	return verify(a.expected, t, exists, state)
+}
+
+func verify(expected backend.ExpectedVersion, t target, exists bool, state *wire.State) error {
+	if !exists {
+		return expected.Verify(t.uuid, nil)
+	}
+	s := describe(t.uuid, state)
+	return expected.Verify(t.uuid, &s)
 }
 
 // result is that of the append when its last event has version.

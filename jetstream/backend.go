@@ -70,6 +70,7 @@ type Backend struct {
 	maxBytes int       // of a message, where the JetStream stream has a limit of its own; 0: none
 	heads    *headCache
 	queues   *queues
+	acks     *acks
 	closed   atomic.Bool
 }
 
@@ -106,6 +107,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
 		api:      newAPISubjects(cfg.Domain, cfg.Stream),
 		heads:    newHeadCache(cfg.HeadCacheSize),
 		queues:   newQueues(cfg.EventsPerMessage == 0),
+		acks:     newAcks(nc),
 	}
 	ctx, cancel, err := b.begin(ctx)
 	if err != nil {
@@ -123,6 +125,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
 // request. The connection stays open.
 func (b *Backend) Close() error {
 	b.closed.Store(true)
+	b.acks.close()
 	return nil
 }
 
@@ -135,7 +138,7 @@ func (b *Backend) begin(ctx context.Context) (context.Context, context.CancelFun
 		return nil, nil, fmt.Errorf("not sent: %w", err)
 	}
 	if b.closed.Load() {
-		return nil, nil, fmt.Errorf("%w: the backend is closed", backend.ErrUnavailable)
+		return nil, nil, fmt.Errorf("%w: %w", backend.ErrUnavailable, errClosed)
 	}
 	if b.nc.IsClosed() {
 		return nil, nil, fmt.Errorf("%w: %w", backend.ErrUnavailable, nats.ErrConnectionClosed)
@@ -143,8 +146,8 @@ func (b *Backend) begin(ctx context.Context) (context.Context, context.CancelFun
 	if _, ok := ctx.Deadline(); ok {
 		return ctx, func() {}, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
-	return ctx, cancel, nil
+	bounded := &boundedContext{Context: ctx, deadline: time.Now().Add(b.cfg.Timeout)}
+	return bounded, bounded.end, nil
 }
 
 // beginOn is begin for an operation on one event stream.

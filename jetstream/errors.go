@@ -48,6 +48,9 @@ var (
 	// errTooLarge: what was to be written together doesn't go into one message.
 	errTooLarge = errors.New("too large to be written together")
 
+	// errClosed: [Backend.Close] was called.
+	errClosed = errors.New("the backend is closed")
+
 	// errChainLost: the chain doesn't lead to the versions wanted, or not soon.
 	errChainLost = errors.New("the chain doesn't lead there")
 )

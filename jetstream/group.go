@@ -94,23 +94,31 @@ func (w *waiter) settle(ctx context.Context, outcome appendOutcome) {
 	if err := outcome.err; w.append.doubtful && err != nil && !isVerdict(err) && !errors.Is(err, backend.ErrOutcomeUnknown) {
 		outcome.err = outcomeUnknown(ctx, fmt.Errorf("a part of it is stored: %v", err))
 	}
-	w.done <- outcome
+	w.outcome = outcome
+	if w.done != nil {
+		close(w.done)
+	}
 }
 
 // group is appends that are written together.
 type group struct {
-	outcomes []appendOutcome // of the first members; the position is yet to come
-	writes   []bool          // which of them are written
-	events   []backend.UnsavedEvent
-	ids      map[uuid.UUID]struct{} // of events, once they are looked for
-	writers  int
+	planned []planned // what becomes of the first members
+	events  []backend.UnsavedEvent
+	ids     map[uuid.UUID]struct{} // of events, once they are looked for
+	writers int
+}
+
+// planned is what becomes of a member.
+type planned struct {
+	appendOutcome      // where it is written, the position is yet to come
+	written       bool // or to be written
 }
 
 // plan decides what becomes of members after h, until what they write is enough
 // for a message: at most that many events, but at least one append.
 func (b *Backend) plan(ctx context.Context, t target, h *head, fresh bool, members []*waiter, most int) (*group, error) {
-	g := &group{}
-	now := &head{exists: h.exists, state: h.state} // as it is after those before
+	g := &group{planned: make([]planned, 0, len(members))}
+	exists, state := h.exists, h.state // as they are after those before
 	size, decided := 0, false
 	for _, w := range members {
 		a := w.append
@@ -119,7 +127,7 @@ func (b *Backend) plan(ctx context.Context, t target, h *head, fresh bool, membe
 		}
 		res, done, err := b.repeated(ctx, t, h, a)
 		if err == nil && !done {
-			err = a.verify(t, now)
+			err = a.verify(t, exists, &state)
 		}
 		if err != nil || done {
 			g.add(appendOutcome{res: res, err: err}, nil)
@@ -137,9 +145,9 @@ func (b *Backend) plan(ctx context.Context, t target, h *head, fresh bool, membe
 			g.add(appendOutcome{err: context.Canceled}, nil) // nobody waits for it
 			continue
 		}
-		now.exists = true
-		now.state.Version += uint64(len(a.events))
-		g.add(appendOutcome{res: a.result(now.state.Version, 0)}, a.events)
+		exists = true
+		state.Version += uint64(len(a.events))
+		g.add(appendOutcome{res: a.result(state.Version, 0)}, a.events)
 	}
 	// Only the leader's word is good enough for a refusal, or for saying that it is
 	// stored already; or the fence's, where something is written.
@@ -151,8 +159,7 @@ func (b *Backend) plan(ctx context.Context, t target, h *head, fresh bool, membe
 
 // add adds the outcome of the next member, and the events that it writes.
 func (g *group) add(outcome appendOutcome, events []backend.UnsavedEvent) {
-	g.outcomes = append(g.outcomes, outcome)
-	g.writes = append(g.writes, len(events) > 0)
+	g.planned = append(g.planned, planned{outcome, len(events) > 0})
 	if len(events) == 0 {
 		return
 	}
@@ -191,24 +198,27 @@ func (g *group) has(events []backend.UnsavedEvent) bool {
 // who were to be written get the error, and the others, whose outcomes hang on
 // it, are left. It returns all that are left.
 func (g *group) settle(ctx context.Context, members []*waiter, err error) (left []*waiter) {
-	for i, outcome := range g.outcomes {
-		switch {
-		case err == nil:
-			members[i].settle(ctx, outcome)
-		case g.writes[i]:
+	if err == nil {
+		for i := range g.planned {
+			members[i].settle(ctx, g.planned[i].appendOutcome)
+		}
+		return members[len(g.planned):]
+	}
+	for i := range g.planned {
+		if g.planned[i].written {
 			members[i].settle(ctx, appendOutcome{err: err})
-		default:
+		} else {
 			left = append(left, members[i])
 		}
 	}
-	return append(left, members[len(g.outcomes):]...)
+	return append(left, members[len(g.planned):]...)
 }
 
 // doubt notes that the appends written may yet be finished: from now on they are
 // looked for by their ids.
 func (g *group) doubt(members []*waiter) {
-	for i, writes := range g.writes {
-		if writes {
+	for i := range g.planned {
+		if g.planned[i].written {
 			members[i].append.given, members[i].append.doubtful = true, true
 		}
 	}
@@ -232,14 +242,21 @@ func (b *Backend) commit(ctx context.Context, t target, h *head, g *group) error
 	if err != nil {
 		return err
 	}
-	position, err := b.write(ctx, &write{target: t, messages: messages, id: g.events[0].EventUUID, before: h, rollup: h.erased()})
+	var next *head
+	w := &write{target: t, messages: messages, id: g.events[0].EventUUID, before: h, rollup: h.erased()}
+	w.meanwhile = func() { next = h.after(before, g.events, len(messages)) }
+	position, err := b.write(ctx, w)
 	if err != nil {
 		return err
 	}
-	b.heads.put(t.subject, h.after(before, position, g.events, len(messages)))
-	for i := range g.outcomes {
-		if g.writes[i] {
-			g.outcomes[i].res.Position = position
+	if next == nil { // the first attempt was never sent
+		w.meanwhile()
+	}
+	next.setPosition(position)
+	b.heads.put(t.subject, next)
+	for i := range g.planned {
+		if g.planned[i].written {
+			g.planned[i].res.Position = position
 		}
 	}
 	return nil

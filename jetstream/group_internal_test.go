@@ -54,7 +54,10 @@ func (c *crowd) waiting(n int) {
 	c.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		c.b.queues.mu.Lock()
-		now := len(c.b.queues.open[c.target.subject].waiting)
+		now := 0
+		if line := c.b.queues.open[c.target.subject]; line != nil {
+			now = len(line.waiting)
+		}
 		c.b.queues.mu.Unlock()
 		if now == n {
 			return

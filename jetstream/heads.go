@@ -34,25 +34,18 @@ type recent struct {
 	position uint64
 }
 
-// stream describes the event stream.
-func (h *head) stream(streamUUID string) backend.Stream {
-	s := backend.Stream{ID: h.state.ID, UUID: streamUUID, Version: h.state.Version, CreatedAt: h.state.Created}
-	if !h.state.Deleted.IsZero() {
-		deleted := h.state.Deleted
+// describe describes an event stream that exists.
+func describe(streamUUID string, state *wire.State) backend.Stream {
+	s := backend.Stream{ID: state.ID, UUID: streamUUID, Version: state.Version, CreatedAt: state.Created}
+	if !state.Deleted.IsZero() {
+		deleted := state.Deleted
 		s.DeletedAt = &deleted
 	}
 	return s
 }
 
-// current is stream for [backend.ExpectedVersion.Verify]: nil where there is
-// none.
-func (h *head) current(streamUUID string) *backend.Stream {
-	if !h.exists {
-		return nil
-	}
-	s := h.stream(streamUUID)
-	return &s
-}
+// stream describes the event stream.
+func (h *head) stream(streamUUID string) backend.Stream { return describe(streamUUID, &h.state) }
 
 // linked is how many events the latest commits have, as far as links go and
 // events are kept.
@@ -67,17 +60,16 @@ func (h *head) linked() uint64 {
 // bytes is about what the head takes in memory.
 func (h *head) bytes() int { return 320 + 16*len(h.links) + 24*len(h.recent) }
 
-// after returns the head after a commit of events at position, in parts
-// messages. begun is the state before it, or of the event stream that it begins.
-func (h *head) after(begun wire.State, position uint64, events []backend.UnsavedEvent, parts int) *head {
+// after returns the head after a commit of events in parts messages, whose
+// position is yet to be set. begun is the state before it, or of the event stream
+// that it begins.
+func (h *head) after(begun wire.State, events []backend.UnsavedEvent, parts int) *head {
 	begun.Version += uint64(len(events))
-	next := &head{position: position, exists: true, state: begun}
-	own := wire.Link{Position: position, Events: uint32(len(events)), Parts: uint32(parts)}
-	kept := h.links
-	if len(kept) >= maxLinks {
-		kept = kept[:maxLinks-1]
-	}
-	next.links = append(append(make([]wire.Link, 0, len(kept)+1), own), kept...)
+	next := &head{exists: true, state: begun}
+	kept := h.links[:min(len(h.links), maxLinks-1)]
+	next.links = make([]wire.Link, 1, len(kept)+1)
+	next.links[0] = wire.Link{Events: uint32(len(events)), Parts: uint32(parts)}
+	next.links = append(next.links, kept...)
 	// Ids are kept for the commits that links name, and not for huge ones.
 	n := min(next.linked(), uint64(len(h.recent)+len(events)))
 	if n > maxRecent {
@@ -88,9 +80,18 @@ func (h *head) after(begun wire.State, position uint64, events []backend.Unsaved
 		next.recent = append(next.recent, h.recent[len(h.recent)-old:]...)
 	}
 	for i := max(0, len(events)-int(n)); i < len(events); i++ {
-		next.recent = append(next.recent, recent{id: events[i].EventUUID, position: position})
+		next.recent = append(next.recent, recent{id: events[i].EventUUID})
 	}
 	return next
+}
+
+// setPosition completes the head that after returned.
+func (h *head) setPosition(position uint64) {
+	h.position = position
+	h.links[0].Position = position
+	for i := max(0, len(h.recent)-int(h.links[0].Events)); i < len(h.recent); i++ {
+		h.recent[i].position = position
+	}
 }
 
 // headCache remembers the heads of the event streams last used, bounded in

@@ -146,7 +146,8 @@ func TestAHeadAfterAppendsKnowsTheLatestCommits(t *testing.T) {
 				ids = append(ids, events[i].EventUUID)
 			}
 			sizes = append(sizes, n)
-			h = h.after(state, position, events, 1)
+			h = h.after(state, events, 1)
+			h.setPosition(position)
 			state = h.state
 			if int(h.state.Version) != len(ids) {
 				t.Fatalf("version %d, want %d", h.state.Version, len(ids))

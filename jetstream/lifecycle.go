@@ -115,7 +115,7 @@ func (b *Backend) SoftDelete(ctx context.Context, streamUUID string, expected ba
 		if !h.exists {
 			return nil, fmt.Errorf("%w: %q", backend.ErrStreamNotFound, t.uuid)
 		}
-		if err := expected.Verify(t.uuid, h.current(t.uuid)); err != nil {
+		if err := verify(expected, t, h.exists, &h.state); err != nil {
 			return nil, err
 		}
 		after := h.state

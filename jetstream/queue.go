@@ -15,7 +15,7 @@ import (
 type queues struct {
 	group bool // write appends together
 	mu    sync.Mutex
-	open  map[string]*queue // by subject; only those in use
+	open  map[string]*queue // by subject; only those in use; nil: nobody waits
 }
 
 // queue is the writers to one event stream that wait. Another has the turn.
@@ -25,10 +25,11 @@ type queue struct {
 
 // waiter is a writer in a queue.
 type waiter struct {
-	append *appendage         // what it appends; nil: it writes by itself
-	turn   chan struct{}      // closed when it has the turn
-	done   chan appendOutcome // gets the outcome where others write its append
-	claim  atomic.Int32       // who has the append: claimFree, …
+	append  *appendage    // what it appends; nil: it writes by itself
+	turn    chan struct{} // closed when it has the turn
+	done    chan struct{} // closed when others have written its append, or failed to
+	outcome appendOutcome // of its append
+	claim   atomic.Int32  // who has the append: claimFree, …
 }
 
 // An append that waits is claimed once: by those who write it, or by its caller,
@@ -61,10 +62,14 @@ func (q *queues) enter(subject string, a *appendage) *waiter {
 	defer q.mu.Unlock()
 	line, busy := q.open[subject]
 	if !busy {
-		q.open[subject] = &queue{}
+		q.open[subject] = nil
 		return nil
 	}
-	w := &waiter{append: a, turn: make(chan struct{}), done: make(chan appendOutcome, 1)}
+	if line == nil {
+		line = &queue{}
+		q.open[subject] = line
+	}
+	w := &waiter{append: a, turn: make(chan struct{}), done: make(chan struct{})}
 	line.waiting = append(line.waiting, w)
 	return w
 }
@@ -97,7 +102,7 @@ func (q *queues) next(subject string) []*waiter {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	line := q.open[subject]
-	if len(line.waiting) == 0 {
+	if line == nil || len(line.waiting) == 0 {
 		delete(q.open, subject)
 		return nil
 	}

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"bytes"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -16,53 +18,83 @@ import (
 type column struct {
 	name   string
 	values []string
-	list   bool // a list even where the values are the same
+	joined string // of ids, always written as a list: that list; else empty
 }
 
 // columns are the properties of the events of a commit.
 type columns struct {
-	events  []backend.UnsavedEvent
-	all     [6]column // id, type, created, causation, correlation, metadata
-	dataLen []int
+	events []backend.UnsavedEvent
+	all    [6]column // id, type, created, causation, correlation, metadata
 }
 
-func makeColumns(events []backend.UnsavedEvent, limits Limits) *columns {
+func makeColumns(events []backend.UnsavedEvent, limits Limits) columns {
 	n := len(events)
 	several := n > 1 && limits.EventsPerMessage != 1 // events in a message
-	c := &columns{events: events, dataLen: make([]int, n)}
+	c := columns{events: events}
 	values := make([]string, 6*n)
-	for i, col := range []column{
-		{name: HeaderID, list: true}, {name: HeaderType}, {name: HeaderCreated},
-		{name: HeaderCausation}, {name: HeaderCorrelation}, {name: HeaderMetadata},
-	} {
-		c.all[i] = col
-		c.all[i].values = values[i*n : (i+1)*n : (i+1)*n]
+	for i, name := range [...]string{HeaderID, HeaderType, HeaderCreated, HeaderCausation, HeaderCorrelation, HeaderMetadata} {
+		c.all[i] = column{name: name, values: values[i*n : (i+1)*n : (i+1)*n]}
 	}
+	id, typ, created, causation, correlation, metadata := &c.all[0], &c.all[1], &c.all[2], &c.all[3], &c.all[4], &c.all[5]
+	id.joined = joinIDs(events)
 	for i := range events {
-		e := &events[i]
-		c.dataLen[i] = len(e.Data)
-		c.all[0].values[i] = e.EventUUID.String()
-		c.all[1].values[i] = escape(e.EventType, true)
-		if i > 0 && e.CreatedAt.Equal(events[i-1].CreatedAt) {
-			c.all[2].values[i] = c.all[2].values[i-1]
+		e, before := &events[i], &events[max(i-1, 0)] // the first is compared with itself
+		id.values[i] = id.joined[i*idStride : (i+1)*idStride-1]
+		typ.values[i] = escape(e.EventType, true)
+		if i > 0 && e.CreatedAt.Equal(before.CreatedAt) {
+			created.values[i] = created.values[i-1]
 		} else {
-			c.all[2].values[i] = timeValue(e.CreatedAt)
+			created.values[i] = timeValue(e.CreatedAt)
 		}
-		if i > 0 && e.CausationID == events[i-1].CausationID {
-			c.all[3].values[i] = c.all[3].values[i-1]
+		if i > 0 && e.CausationID == before.CausationID {
+			causation.values[i] = causation.values[i-1]
 		} else {
-			c.all[3].values[i] = idValue(e.CausationID)
+			causation.values[i] = idValue(e.CausationID)
 		}
-		if i > 0 && e.CorrelationID == events[i-1].CorrelationID {
-			c.all[4].values[i] = c.all[4].values[i-1]
+		if i > 0 && e.CorrelationID == before.CorrelationID {
+			correlation.values[i] = correlation.values[i-1]
 		} else {
-			c.all[4].values[i] = idValue(e.CorrelationID)
+			correlation.values[i] = idValue(e.CorrelationID)
 		}
-		if len(e.Metadata) > 0 {
-			c.all[5].values[i] = escape(string(e.Metadata), several)
+		if i > 0 && bytes.Equal(e.Metadata, before.Metadata) {
+			metadata.values[i] = metadata.values[i-1]
+		} else {
+			metadata.values[i] = escape(string(e.Metadata), several)
 		}
 	}
 	return c
+}
+
+// count guesses how many headers the columns make.
+func (c *columns) count() int {
+	n := 0
+	for k := range c.all {
+		if len(c.events) > 0 && c.all[k].values[0] != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// idStride is an id and the comma after it.
+const idStride = 36 + 1
+
+// joinIDs returns the ids as a list, with a comma after the last, too.
+func joinIDs(events []backend.UnsavedEvent) string {
+	b := make([]byte, 0, idStride*len(events))
+	for i := range events {
+		b = append(appendID(b, &events[i].EventUUID), ',')
+	}
+	return string(b)
+}
+
+// appendID appends an id as uuid.UUID.String writes it.
+func appendID(b []byte, id *uuid.UUID) []byte {
+	b = append(hex.AppendEncode(b, id[:4]), '-')
+	b = append(hex.AppendEncode(b, id[4:6]), '-')
+	b = append(hex.AppendEncode(b, id[6:8]), '-')
+	b = append(hex.AppendEncode(b, id[8:10]), '-')
+	return hex.AppendEncode(b, id[10:])
 }
 
 func idValue(id uuid.UUID) string {
@@ -111,9 +143,10 @@ func (c *columns) fit(from, common int, limits Limits) (int, error) {
 			sum[k] += len(col.values[i])
 			header += col.bytes(n, same[k], sum[k], len(col.values[from]))
 		}
-		sizes += digits(uint64(c.dataLen[i])) + 1
+		data := len(c.events[i].Data)
+		sizes += digits(uint64(data)) + 1
 		header += line(HeaderSize, sizes)
-		bodySize += c.dataLen[i] + 1
+		bodySize += data + 1
 		if header <= MaxHeaderBytes && header+max(bodySize, 1) <= limits.MaxMessageBytes {
 			continue
 		}
@@ -128,45 +161,43 @@ func (c *columns) fit(from, common int, limits Limits) (int, error) {
 
 // bytes is what the column takes in the headers of a message of n events.
 func (col *column) bytes(n int, same bool, sum, first int) int {
+	list := col.joined != ""
 	switch {
-	case same && !col.list && first == 0:
+	case same && !list && first == 0:
 		return 0
-	case same && !col.list:
+	case same && !list:
 		return line(col.name, first)
 	}
 	return line(col.name, sum+n-1)
 }
 
 // set writes the headers of the events from one on, before another.
-func (c *columns) set(h map[string][]string, from, to int) {
+func (c *columns) set(h *headers, from, to int) {
 	for k := range c.all {
 		c.all[k].set(h, from, to)
 	}
-	if to-from > 1 || c.dataLen[from] == 0 {
-		var b []byte
-		for i, size := range c.dataLen[from:to] {
-			if i > 0 {
+	if to-from > 1 || len(c.events[from].Data) == 0 {
+		b := make([]byte, 0, 8*(to-from))
+		for i := from; i < to; i++ {
+			if i > from {
 				b = append(b, ',')
 			}
-			b = strconv.AppendInt(b, int64(size), 10)
+			b = strconv.AppendInt(b, int64(len(c.events[i].Data)), 10)
 		}
-		set(h, HeaderSize, string(b))
+		h.set(HeaderSize, string(b))
 	}
 }
 
-func (col *column) set(h map[string][]string, from, to int) {
+func (col *column) set(h *headers, from, to int) {
 	values := col.values[from:to:to]
-	if !col.list && allSame(values) {
-		if values[0] != "" {
-			h[col.name] = values[:1:1]
-		}
-		return
+	switch {
+	case col.joined != "":
+		h.set(col.name, col.joined[from*idStride:to*idStride-1])
+	case !allSame(values):
+		h.set(col.name, strings.Join(values, ","))
+	case values[0] != "":
+		h.set(col.name, values[0])
 	}
-	if len(values) == 1 {
-		h[col.name] = values
-		return
-	}
-	set(h, col.name, strings.Join(values, ","))
 }
 
 func allSame(values []string) bool {

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"maps"
 	"math"
 	"strconv"
 	"time"
@@ -25,10 +24,11 @@ const reserved = 192
 // EncodeMarker returns a marker's message. id tells it from other markers of the
 // kind, so that a writer can recognise its own.
 func EncodeMarker(kind Kind, id uuid.UUID, after State, chain []Link) Message {
-	h := commonHeaders(kind, after, chain)
-	set(h, HeaderVersion, strconv.FormatUint(after.Version, 10))
-	set(h, HeaderID, id.String())
-	return Message{Header: h, Body: oneByte()}
+	h := newHeaders(2)
+	h.common(kind, after, chain)
+	h.setNumber(HeaderVersion, after.Version)
+	h.set(HeaderID, id.String())
+	return Message{Header: h.values, Body: oneByte()}
 }
 
 // EncodeEvents returns the messages of a commit of events, in order. before is
@@ -37,43 +37,73 @@ func EncodeMarker(kind Kind, id uuid.UUID, after State, chain []Link) Message {
 //
 // The bodies may share memory with the events' data.
 func EncodeEvents(events []backend.UnsavedEvent, before State, begin bool, chain []Link, limits Limits) ([]Message, error) {
+	one := oneMessage(events, limits)
+	if one && len(events) == 1 {
+		return []Message{encodeEvent(events, before, chain)}, nil
+	}
 	columns := makeColumns(events, limits)
-	common := commonHeaders(Events, before, chain)
-	cuts, err := columns.cut(boundBytes(common), limits)
+	if one {
+		return []Message{columns.message(0, len(events), before, chain, Part{})}, nil
+	}
+	cuts, err := columns.cut(commonBytes(before, chain), limits)
 	if err != nil {
 		return nil, err
 	}
 	messages := make([]Message, len(cuts))
 	from := 0
 	for i, to := range cuts {
-		h := common
+		part := Part{}
 		if len(cuts) > 1 {
-			h = maps.Clone(common)
-			set(h, HeaderPart, partValue(Part{Index: uint32(i + 1), Count: uint32(len(cuts)), Base: before.Version, Begin: begin}))
+			part = Part{Index: uint32(i + 1), Count: uint32(len(cuts)), Base: before.Version, Begin: begin}
 		}
-		set(h, HeaderVersion, strconv.FormatUint(before.Version+uint64(to), 10))
-		columns.set(h, from, to)
-		messages[i] = Message{Header: h, Body: body(events[from:to])}
+		messages[i] = columns.message(from, to, before, chain, part)
 		from = to
 	}
 	return messages, nil
+}
+
+// encodeEvent makes the message of a commit of one event, as most are: what
+// columns would make, with less ado.
+func encodeEvent(events []backend.UnsavedEvent, before State, chain []Link) Message {
+	e := &events[0]
+	h := newHeaders(5)
+	h.common(Events, before, chain)
+	h.setNumber(HeaderVersion, before.Version+1)
+	h.setID(HeaderID, &e.EventUUID)
+	h.set(HeaderType, escape(e.EventType, true))
+	h.setTime(HeaderCreated, e.CreatedAt)
+	if e.CausationID != uuid.Nil {
+		h.setID(HeaderCausation, &e.CausationID)
+	}
+	if e.CorrelationID != uuid.Nil {
+		h.setID(HeaderCorrelation, &e.CorrelationID)
+	}
+	if len(e.Metadata) > 0 {
+		h.set(HeaderMetadata, escape(string(e.Metadata), false))
+	}
+	if len(e.Data) == 0 {
+		h.set(HeaderSize, "0")
+	}
+	return Message{Header: h.values, Body: body(events)}
+}
+
+// message makes the message of the events from one on, before another.
+func (c *columns) message(from, to int, before State, chain []Link, part Part) Message {
+	h := newHeaders(2 + c.count())
+	h.common(Events, before, chain)
+	if part.Count > 0 {
+		h.set(HeaderPart, partValue(part))
+	}
+	h.setNumber(HeaderVersion, before.Version+uint64(to))
+	c.set(h, from, to)
+	return Message{Header: h.values, Body: body(c.events[from:to])}
 }
 
 // CheckEvents returns the error that [EncodeEvents] returns where the headers
 // that don't depend on the events are as long as can be, so that what can be
 // appended doesn't hang on the event stream. It is cheap for what is small.
 func CheckEvents(events []backend.UnsavedEvent, limits Limits) error {
-	const headers = 1 << 10 // of an event, type and metadata apart, and of the message
-	size := headers
-	for i := range events {
-		e := &events[i]
-		size += headers + len(e.Data) + 3*(len(e.Metadata)+len(e.EventType))
-	}
-	messages := 1
-	if limits.EventsPerMessage > 0 {
-		messages = (len(events) + limits.EventsPerMessage - 1) / limits.EventsPerMessage
-	}
-	if size <= min(limits.MaxMessageBytes, MaxHeaderBytes) && messages <= limits.MaxMessages {
+	if oneMessage(events, limits) {
 		return nil
 	}
 	version := math.MaxUint64 - 1 - uint64(len(events))
@@ -82,17 +112,28 @@ func CheckEvents(events []backend.UnsavedEvent, limits Limits) error {
 	for i := range chain {
 		chain[i] = Link{Position: math.MaxUint64, Events: math.MaxUint32, Parts: MaxParts}
 	}
-	_, err := makeColumns(events, limits).cut(boundBytes(commonHeaders(Events, longest, chain)), limits)
+	columns := makeColumns(events, limits)
+	_, err := columns.cut(commonBytes(longest, chain), limits)
 	return err
 }
 
-func set(h map[string][]string, name, value string) { h[name] = []string{value} }
-
-func commitValue(kind Kind) string {
-	if kind == Events {
-		return "1 events"
+// oneMessage reports whether events go into one message for certain, whatever
+// comes before them. It is cheap, and nearly always says so.
+func oneMessage(events []backend.UnsavedEvent, limits Limits) bool {
+	if len(events) == 0 || limits.MaxMessages < 1 || limits.EventsPerMessage > 0 && len(events) > limits.EventsPerMessage {
+		return false
 	}
-	return "1 " + kind.String()
+	const (
+		common = 2 << 10 // the headers that don't depend on the events, and all headers' names
+		each   = 3*idStride + len(timeLayout) + len(",4294967296") + len(",,")
+	)
+	header, data := common, 0
+	for i := range events {
+		e := &events[i]
+		header += each + 3*(len(e.EventType)+len(e.Metadata)) // %XX is the longest that a byte becomes
+		data += len(e.Data) + 1
+	}
+	return header <= MaxHeaderBytes && header+data <= limits.MaxMessageBytes
 }
 
 func partValue(p Part) string {
@@ -101,65 +142,6 @@ func partValue(p Part) string {
 		return s + " new"
 	}
 	return s + " " + strconv.FormatUint(p.Base, 10)
-}
-
-// commonHeaders are the headers that all messages of a commit have in common.
-func commonHeaders(kind Kind, s State, chain []Link) map[string][]string {
-	h := make(map[string][]string, 12)
-	set(h, HeaderCommit, commitValue(kind))
-	set(h, HeaderStream, streamValue(s))
-	if s.First > 1 {
-		set(h, HeaderFirst, strconv.FormatUint(s.First, 10))
-	}
-	if !s.Deleted.IsZero() {
-		set(h, HeaderDeleted, timeValue(s.Deleted))
-	}
-	if len(chain) > 0 {
-		set(h, HeaderChain, chainValue(chain))
-	}
-	return h
-}
-
-// timeValue writes times in UTC: the format has no zones.
-func timeValue(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
-
-func streamValue(s State) string {
-	var buf [64]byte
-	b := strconv.AppendUint(buf[:0], s.ID, 10)
-	b = append(b, ' ')
-	return string(s.Created.UTC().AppendFormat(b, time.RFC3339Nano))
-}
-
-func chainValue(chain []Link) string {
-	if len(chain) > MaxChain {
-		chain = chain[:MaxChain]
-	}
-	var buf [256]byte
-	b := buf[:0]
-	for i, l := range chain {
-		if i > 0 {
-			b = append(b, ' ')
-		}
-		b = strconv.AppendUint(b, l.Position, 10)
-		b = append(b, ':')
-		b = strconv.AppendUint(b, uint64(l.Events), 10)
-		if l.Parts > 1 {
-			b = append(b, ':')
-			b = strconv.AppendUint(b, uint64(l.Parts), 10)
-		}
-	}
-	return string(b)
-}
-
-// boundBytes bounds what the headers take that do not depend on the events.
-func boundBytes(common map[string][]string) int {
-	const statusLine = len("NATS/1.0\r\n\r\n")
-	const number = 20 // digits of the greatest
-	n := statusLine + reserved + line(HeaderVersion, number) + line(HeaderPart, len("1000/1000 ")+number)
-	for name, values := range common {
-		n += line(name, len(values[0]))
-	}
-	return n
 }
 
 // line is the size of a header line: name, colon, blank, value, line break.

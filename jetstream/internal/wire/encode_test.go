@@ -7,7 +7,6 @@ import (
 	"math"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -375,7 +374,7 @@ func TestF38_WhatIsTooLargeIsRefusedWithSizeAndLimit(t *testing.T) {
 		if !errors.Is(err, backend.ErrEventTooLarge) {
 			t.Fatalf("%v, want ErrEventTooLarge", err)
 		}
-		header := 5000 + boundBytes(commonHeaders(Events, begun(0), nil)) // and the event's own
+		header := 5000 + commonBytes(begun(0), nil) // and the event's own
 		var index, size, headers, limit, headerLimit int
 		text := strings.TrimPrefix(err.Error(), "event ")
 		_, err2 := fmt.Sscanf(text, "%d: event too large: %d bytes with %d of headers, limit %d with %d of headers", &index, &size, &headers, &limit, &headerLimit)
@@ -425,14 +424,11 @@ func TestF35_TheSizeEstimateIsNeverTooLow(t *testing.T) {
 		before, chain := anyState().Draw(t, "before"), anyChain().Draw(t, "chain")
 		from := rapid.IntRange(0, len(events)-1).Draw(t, "from")
 		to := rapid.IntRange(from+1, len(events)).Draw(t, "to")
-		h := commonHeaders(Events, before, chain)
-		common := boundBytes(h)
-		set(h, HeaderVersion, strconv.FormatUint(before.Version+uint64(to), 10))
-		set(h, HeaderPart, partValue(Part{Index: MaxParts, Count: MaxParts, Base: before.Version}))
+		common := commonBytes(before, chain)
 		columns := makeColumns(events, testLimits)
-		columns.set(h, from, to)
-		body := body(events[from:to])
-		size := sentBytes(h)
+		m := columns.message(from, to, before, chain, Part{Index: MaxParts, Count: MaxParts, Base: before.Version})
+		body := m.Body
+		size := sentBytes(m.Header)
 
 		// With one byte less than the truth the events don't fit.
 		limits := Limits{MaxMessageBytes: size + len(body) - 1, EventsPerMessage: to - from}
@@ -443,6 +439,27 @@ func TestF35_TheSizeEstimateIsNeverTooLow(t *testing.T) {
 		limits.MaxMessageBytes = size + len(body) + 128
 		if n, err := columns.fit(from, common, limits); err != nil || n != to-from {
 			t.Errorf("%d bytes of headers and %d of body don't fit into %d: %d events, %v", size, len(body), limits.MaxMessageBytes, n, err)
+		}
+
+		// What is said to be one message for certain is one by the estimate.
+		limits = Limits{MaxMessages: 1, MaxMessageBytes: 4096 + rapid.IntRange(0, 1<<18).Draw(t, "limit")}
+		if oneMessage(events, limits) {
+			if n, err := columns.fit(0, common, limits); err != nil || n != len(events) {
+				t.Errorf("%d of %d events fit into one message, %v", n, len(events), err)
+			}
+		}
+	})
+}
+
+// A commit of one event is encoded by itself, and as if it were of several.
+func TestOneEventIsEncodedAsSeveralAre(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		events := anyEvents(1).Draw(t, "events")[:1]
+		before, chain := anyState().Draw(t, "before"), anyChain().Draw(t, "chain")
+		columns := makeColumns(events, testLimits)
+		want := columns.message(0, 1, before, chain, Part{})
+		if got := encodeEvent(events, before, chain); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q\nwant %q", got, want)
 		}
 	})
 }
