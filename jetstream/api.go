@@ -59,6 +59,7 @@ const (
 	codeHeaderTooLarge     = 10097
 	codeDuplicateInProcess = 10158
 	codeWrongLastConstant  = 10164 // another write of the subject is in flight
+	codeTooManyRequests    = 10167 // more was on its way than the server queues
 	codeBatchIncomplete    = 10176
 	codeBatchTooLarge      = 10199
 	codeTooManyBatches     = 10210

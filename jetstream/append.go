@@ -33,14 +33,22 @@ func (b *Backend) AppendToStream(ctx context.Context, streamUUID string, events 
 // together, in one message, and then share their position; each has its own
 // result and its own error. Not so with [Config.EventsPerMessage].
 func (b *Backend) Append(ctx context.Context, streamUUID string, expected backend.ExpectedVersion, events []backend.UnsavedEvent, correlationID uuid.UUID) (backend.AppendResult, error) {
-	prepared, versions, err := backend.Prepare(streamUUID, events, correlationID)
+	a, err := newAppendage(streamUUID, expected, events, correlationID)
 	if err != nil {
 		return backend.AppendResult{}, err
 	}
-	if err := backend.Agree(expected, versions); err != nil {
-		return backend.AppendResult{}, err
+	return b.append(ctx, streamUUID, a)
+}
+
+func newAppendage(streamUUID string, expected backend.ExpectedVersion, events []backend.UnsavedEvent, correlationID uuid.UUID) (*appendage, error) {
+	prepared, versions, err := backend.Prepare(streamUUID, events, correlationID)
+	if err != nil {
+		return nil, err
 	}
-	return b.append(ctx, streamUUID, &appendage{expected: expected, events: prepared, given: givenIDs(events)})
+	if err := backend.Agree(expected, versions); err != nil {
+		return nil, err
+	}
+	return &appendage{expected: expected, events: prepared, given: givenIDs(events)}, nil
 }
 
 // appendage is what is to be appended, and to what.

@@ -79,6 +79,7 @@ var (
 	_ backend.Appender       = (*Backend)(nil)
 	_ backend.BackwardReader = (*Backend)(nil)
 	_ backend.AllReader      = (*Backend)(nil)
+	_ backend.Importer       = (*Backend)(nil)
 	_ backend.SoftDeleter    = (*Backend)(nil)
 	_ backend.Truncater      = (*Backend)(nil)
 )
@@ -143,11 +144,17 @@ func (b *Backend) begin(ctx context.Context) (context.Context, context.CancelFun
 	if b.nc.IsClosed() {
 		return nil, nil, fmt.Errorf("%w: %w", backend.ErrUnavailable, nats.ErrConnectionClosed)
 	}
+	ctx, cancel := b.bound(ctx)
+	return ctx, cancel, nil
+}
+
+// bound gives a context a deadline where it has none.
+func (b *Backend) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
-		return ctx, func() {}, nil
+		return ctx, func() {}
 	}
 	bounded := &boundedContext{Context: ctx, deadline: time.Now().Add(b.cfg.Timeout)}
-	return bounded, bounded.end, nil
+	return bounded, bounded.end
 }
 
 // beginOn is begin for an operation on one event stream.

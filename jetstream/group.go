@@ -230,34 +230,59 @@ func (b *Backend) commit(ctx context.Context, t target, h *head, g *group) error
 	if g.writers == 0 {
 		return nil
 	}
+	a, err := b.attempt(t, h, g)
+	if err != nil {
+		return err
+	}
+	position, err := b.write(ctx, &a.write)
+	if err != nil {
+		return err
+	}
+	b.stored(a, position)
+	return nil
+}
+
+// attempt is a group that is being written.
+type attempt struct {
+	write
+	group *group
+	begun wire.State // what the head after it goes out from
+	next  *head      // that head, once it is made
+}
+
+// attempt makes ready to write g after h.
+func (b *Backend) attempt(t target, h *head, g *group) (*attempt, error) {
 	before := h.begin()
 	if before.Version > math.MaxUint64-1-uint64(len(g.events)) {
-		return &backend.CorruptedError{StreamUUID: t.uuid, FirstVersion: before.Version, LastVersion: before.Version, Position: h.position,
+		return nil, &backend.CorruptedError{StreamUUID: t.uuid, FirstVersion: before.Version, LastVersion: before.Version, Position: h.position,
 			Reason: "there is no version after it"}
 	}
 	messages, err := wire.EncodeEvents(g.events, before, !h.exists, h.links, b.limits())
 	if g.writers > 1 && (err != nil || len(messages) > 1) {
-		return errTooLarge
+		return nil, errTooLarge
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var next *head
-	w := &write{target: t, messages: messages, id: g.events[0].EventUUID, before: h, rollup: h.erased()}
-	w.meanwhile = func() { next = h.after(before, g.events, len(messages)) }
-	position, err := b.write(ctx, w)
-	if err != nil {
-		return err
+	a := &attempt{group: g, begun: before,
+		write: write{target: t, messages: messages, id: g.events[0].EventUUID, before: h, rollup: h.erased()}}
+	a.meanwhile = a.makeHead
+	return a, nil
+}
+
+func (a *attempt) makeHead() { a.next = a.before.after(a.begun, a.group.events, len(a.messages)) }
+
+// stored completes the outcomes of those written at position, and remembers the
+// head that this made.
+func (b *Backend) stored(a *attempt, position uint64) {
+	if a.next == nil {
+		a.makeHead()
 	}
-	if next == nil { // the first attempt was never sent
-		w.meanwhile()
-	}
-	next.setPosition(position)
-	b.heads.put(t.subject, next)
-	for i := range g.planned {
-		if g.planned[i].written {
-			g.planned[i].res.Position = position
+	a.next.setPosition(position)
+	b.heads.put(a.subject, a.next)
+	for i := range a.group.planned {
+		if p := &a.group.planned[i]; p.written {
+			p.res.Position = position
 		}
 	}
-	return nil
 }

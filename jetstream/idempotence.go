@@ -29,6 +29,18 @@ func (b *Backend) repeated(ctx context.Context, t target, h *head, a *appendage)
 	return b.repeatedLately(ctx, t, h, a)
 }
 
+// looksBack reports whether repeated has to read events to tell.
+func (a *appendage) looksBack(h *head) bool {
+	if !a.given || !h.exists {
+		return false
+	}
+	known := uint64(len(h.recent))
+	if version, ok := a.expected.Exact(); ok {
+		return version < h.state.Version && version < h.state.Version-known
+	}
+	return h.linked() > known
+}
+
 // repeatedAt compares with the events recorded from version first on.
 func (b *Backend) repeatedAt(ctx context.Context, t target, h *head, a *appendage, first uint64) (backend.AppendResult, bool, error) {
 	last := min(first+uint64(len(a.events))-1, h.state.Version)

@@ -74,6 +74,17 @@ func (q *queues) enter(subject string, a *appendage) *waiter {
 	return w
 }
 
+// enterFree takes the turn where nobody has it, and reports whether it did.
+func (q *queues) enterFree(subject string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if _, busy := q.open[subject]; busy {
+		return false
+	}
+	q.open[subject] = nil
+	return true
+}
+
 // quit takes a waiter out of the queue. It reports whether it has the turn by
 // now, and has to give it on.
 func (q *queues) quit(subject string, w *waiter) (hasTurn bool) {

@@ -326,7 +326,7 @@ func (b *Backend) judgeError(e *apiError) verdict {
 		return vConflict
 	case e.ErrCode == codeWrongLastConstant:
 		return vInFlight
-	case e.ErrCode == codeDuplicateInProcess, e.ErrCode == codeBatchIncomplete, e.ErrCode == codeTooManyBatches:
+	case e.ErrCode == codeDuplicateInProcess, e.ErrCode == codeBatchIncomplete, e.ErrCode == codeTooManyBatches, e.ErrCode == codeTooManyRequests:
 		return vAgain
 	case isFull(e), e.ErrCode == codeStoreFailed && strings.Contains(e.Description, "maximum"):
 		return vFull
