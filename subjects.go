@@ -196,7 +196,7 @@ func (s Subjects) prefix() string { return cmp.Or(s.Prefix, defaultPrefix) }
 // it for a corrupt index when it starts, and reads every message to build another:
 // 2.8 s instead of 1.7 s with two million messages (nats-server 2.15.2).
 func escape(name string) string {
-	if !strings.ContainsAny(name, "%*>\uFFFD") && !hasEmptyToken(name) {
+	if !needsEscape(name) {
 		return name // nearly always, so without a copy
 	}
 	var b strings.Builder
@@ -245,8 +245,17 @@ func unescape(escaped string) string {
 	return strings.Join(tokens, ".")
 }
 
-func hasEmptyToken(name string) bool {
-	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".") || strings.Contains(name, "..")
+func needsEscape(name string) bool {
+	empty := true // the token so far
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c == '.' && empty, c == '%', c == '*', c == '>', c == "\uFFFD"[0] && strings.HasPrefix(name[i:], "\uFFFD"):
+			return true
+		default:
+			empty = c == '.'
+		}
+	}
+	return empty
 }
 
 // quote makes a text of any length and content fit into an error's text.

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,7 +16,8 @@ import (
 // with a timer each, and let nothing be done while the server works.
 type acks struct {
 	nc   *nats.Conn
-	pool sync.Pool // of *ack
+	pool sync.Pool     // of *ack
+	seen atomic.Uint64 // how many connections were seen to have gone
 
 	mu       sync.Mutex
 	sub      *nats.Subscription // nil: there was no write yet
@@ -31,7 +33,9 @@ type receiver interface {
 }
 
 func newAcks(nc *nats.Conn) *acks {
-	return &acks{nc: nc, awaiting: make(map[uint64]receiver)}
+	a := &acks{nc: nc, awaiting: make(map[uint64]receiver)}
+	a.seen.Store(nc.Stats().Reconnects)
+	return a
 }
 
 // send sends a message whose answer is for r. It returns the token to forget it
@@ -111,7 +115,7 @@ func (a *acks) unsubscribe() {
 type ack struct {
 	answer     chan *nats.Msg // has room for it
 	timer      *time.Timer
-	connection uint64 // how many there were before that by which it is to come
+	connection uint64 // acks.seen when it was sent
 }
 
 func (a *ack) receive(answer *nats.Msg) { a.answer <- answer }
@@ -123,7 +127,7 @@ func (a *acks) get() *ack {
 	if !ok {
 		got = &ack{answer: make(chan *nats.Msg, 1), timer: time.NewTimer(time.Hour)}
 	}
-	got.connection = a.nc.Stats().Reconnects
+	got.connection = a.seen.Load()
 	return got
 }
 
@@ -135,6 +139,23 @@ func (a *acks) put(used *ack) {
 // checkEvery is how often an answer that doesn't come is given up because the
 // connection it was to come by is gone.
 const checkEvery = 50 * time.Millisecond
+
+// lost returns why no answer comes any more to what was sent by a connection;
+// nil: it may. Where that is older than the last one seen to have gone, it says
+// so too often, once: nats.go's own count is behind the lock that all senders
+// share.
+func (a *acks) lost(connection uint64) error {
+	switch now := a.nc.Stats().Reconnects; {
+	case a.nc.IsClosed():
+		return nats.ErrConnectionClosed
+	case !a.nc.IsConnected():
+		return nats.ErrDisconnected
+	case now != connection:
+		a.seen.Store(now)
+		return nats.ErrDisconnected
+	}
+	return nil
+}
 
 // wait waits for the answer to the write sent with token, for at most wait.
 func (a *acks) wait(ctx context.Context, token uint64, w *ack, wait time.Duration) (*nats.Msg, error) {
@@ -160,13 +181,10 @@ func (a *acks) wait(ctx context.Context, token uint64, w *ack, wait time.Duratio
 				err = late
 			}
 		}
-		switch {
-		case err != nil:
-		case a.nc.IsClosed():
-			err = nats.ErrConnectionClosed
-		case !a.nc.IsConnected(), a.nc.Stats().Reconnects != w.connection:
-			err = nats.ErrDisconnected
-		default:
+		if err == nil {
+			err = a.lost(w.connection)
+		}
+		if err == nil {
 			continue
 		}
 		if !a.forget(token) {

@@ -141,9 +141,6 @@ func (b *Backend) begin(ctx context.Context) (context.Context, context.CancelFun
 	if b.closed.Load() {
 		return nil, nil, fmt.Errorf("%w: %w", backend.ErrUnavailable, errClosed)
 	}
-	if b.nc.IsClosed() {
-		return nil, nil, fmt.Errorf("%w: %w", backend.ErrUnavailable, nats.ErrConnectionClosed)
-	}
 	ctx, cancel := b.bound(ctx)
 	return ctx, cancel, nil
 }
