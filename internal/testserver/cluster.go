@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	// clusterAttempts bounds how often a cluster is set up anew, see [Cluster].
+	// clusterAttempts bounds how often a cluster is set up anew, see [StartCluster].
 	clusterAttempts = 5
 
 	// firstElection is when the first election has ended, if it does: servers
@@ -30,10 +30,21 @@ const (
 // returns when [ServerCluster.WaitReady] does, and shuts them down when tb ends.
 func Cluster(tb testing.TB, n int, opts ...Option) *ServerCluster {
 	tb.Helper()
-	if n < 2 {
-		tb.Fatalf("testserver: a cluster of %d can't elect a leader, use Single", n)
+	c, err := StartCluster(tb.TempDir(), n, opts...)
+	if err != nil {
+		tb.Fatal(err)
 	}
-	dir := tb.TempDir()
+	tb.Cleanup(c.Shutdown)
+	return c
+}
+
+// StartCluster is [Cluster] for code that has no [testing.TB]. The stores are
+// under dir, which outlives them. The caller has to call
+// [ServerCluster.Shutdown].
+func StartCluster(dir string, n int, opts ...Option) (*ServerCluster, error) {
+	if n < 2 {
+		return nil, fmt.Errorf("testserver: a cluster of %d can't elect a leader, use Single or Start", n)
+	}
 	for attempt := 1; ; attempt++ {
 		last := attempt == clusterAttempts
 		c, err := startCluster(dir, n, opts)
@@ -41,19 +52,21 @@ func Cluster(tb testing.TB, n int, opts ...Option) *ServerCluster {
 			continue
 		}
 		if err != nil {
-			tb.Fatal(err)
+			return nil, err
 		}
 		// Servers with empty logs elect a leader by the votes of all. That
 		// fails when two stand at once or one stands before all are connected,
 		// in one cluster of seven on two cores, and the next try comes after
 		// 4 to 9 s. As nothing can be lost yet, beginning again is quicker.
 		if eventually(firstElection, readyInterval, c.ready) != nil && !last {
-			c.shutdown()
+			c.Shutdown()
 			continue
 		}
-		tb.Cleanup(c.shutdown)
-		c.WaitReady(tb)
-		return c
+		if err := eventually(readyTimeout, readyInterval, c.ready); err != nil {
+			c.Shutdown()
+			return nil, fmt.Errorf("testserver: cluster is not ready %w", err)
+		}
+		return c, nil
 	}
 }
 
@@ -83,9 +96,9 @@ func (c *ServerCluster) Connect(tb testing.TB, opts ...nats.Option) *nats.Conn {
 	return connect(tb, c.URLs(), opts)
 }
 
-// shutdown shuts all servers down at the same time: one by one, each would
+// Shutdown shuts all servers down at the same time: one by one, each would
 // hand its leaderships to the next one to be shut down.
-func (c *ServerCluster) shutdown() {
+func (c *ServerCluster) Shutdown() {
 	var wg sync.WaitGroup
 	for _, s := range c.Servers {
 		wg.Go(s.Shutdown)
@@ -137,7 +150,7 @@ func startCluster(dir string, n int, opts []Option) (*ServerCluster, error) {
 			err = s.start()
 		}
 		if err != nil {
-			c.shutdown()
+			c.Shutdown()
 			return nil, err
 		}
 		c.Servers = append(c.Servers, s)

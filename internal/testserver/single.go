@@ -4,7 +4,8 @@
 //
 // [Single] starts one server for a test and [Cluster] several that replicate;
 // both are ready when they return and gone, goroutines included, when the test
-// ends. [Start] is for code that has no [testing.TB], such as an example.
+// ends. [Start] and [StartCluster] are for code that has no [testing.TB], such as
+// an example.
 //
 //	srv := testserver.Single(t)
 //	nc := srv.Connect(t)

@@ -1,0 +1,77 @@
+package measure
+
+import (
+	"math"
+	"slices"
+)
+
+// Quantity is what of a [Sample] is looked at.
+type Quantity int
+
+// The quantities.
+const (
+	Time     Quantity = iota // seconds a unit of work
+	Rate                     // events a second
+	Allocs                   // objects allocated for an event
+	Bytes                    // bytes allocated for an event
+	Requests                 // sent for a unit of work
+)
+
+// of returns the quantity of a sample; events is how many a unit of work has.
+func (q Quantity) of(s Sample, events int) float64 {
+	switch q {
+	case Rate:
+		return float64(events) / s.Seconds
+	case Allocs:
+		return s.Allocs
+	case Bytes:
+		return s.Bytes
+	case Requests:
+		return s.Requests
+	default:
+		return s.Seconds
+	}
+}
+
+// Values returns a quantity of every round.
+func (r Result) Values(q Quantity) []float64 {
+	values := make([]float64, len(r.Samples))
+	for i, s := range r.Samples {
+		values[i] = q.of(s, r.Events)
+	}
+	return values
+}
+
+// Summary is the median of values, and the quartiles about it.
+type Summary struct {
+	Median, Lower, Upper float64
+}
+
+// Summarize returns the median and the quartiles of values; zero for none.
+func Summarize(values []float64) Summary {
+	sorted := slices.Sorted(slices.Values(values))
+	return Summary{Median: Quantile(sorted, 0.5), Lower: Quantile(sorted, 0.25), Upper: Quantile(sorted, 0.75)}
+}
+
+// Ratios returns a[i]/b[i] for every round.
+func Ratios(a, b []float64) []float64 {
+	ratios := make([]float64, min(len(a), len(b)))
+	for i := range ratios {
+		ratios[i] = a[i] / b[i]
+	}
+	return ratios
+}
+
+// Quantile returns the q-quantile, 0 to 1, of sorted values, interpolated between
+// neighbours; 0 for none.
+func Quantile(sorted []float64, q float64) float64 {
+	if len(sorted) == 0 {
+		return 0
+	}
+	at := q * float64(len(sorted)-1)
+	below := int(math.Floor(at))
+	if below >= len(sorted)-1 {
+		return sorted[len(sorted)-1]
+	}
+	return sorted[below] + (at-float64(below))*(sorted[below+1]-sorted[below])
+}
