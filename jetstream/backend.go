@@ -72,6 +72,7 @@ type Backend struct {
 	queues   *queues
 	acks     *acks
 	closed   atomic.Bool
+	paths    paths
 }
 
 var (

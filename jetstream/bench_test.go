@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"github.com/tributary-es/tributary/backend"
 	"github.com/tributary-es/tributary/internal/testserver"
 	"github.com/tributary-es/tributary/jetstream"
+	"github.com/tributary-es/tributary/jetstream/internal/wire"
 )
 
 // Every benchmark here does the same work twice in each of its rounds, once
@@ -92,18 +94,52 @@ func BenchmarkRead(b *testing.B) {
 					err = fmt.Errorf("%d events", len(events))
 				}
 				return err
-			}, func() error { return f.rawGets("events.wanted", positions[:commits-1]) })
+			}, func() error { return f.rawGets("events.wanted", positions) })
 		})
 	}
 }
 
+// BenchmarkReadDeep reads pages deep inside of a long event stream, next to pages
+// at its end.
+func BenchmarkReadDeep(b *testing.B) {
+	const commits, page = 100_000, 20
+	f := newBenchFixture(b)
+	f.fill("long", commits)
+	random := rand.New(rand.NewPCG(1, 2))
+	version := func() uint64 { return 1 + random.Uint64N(commits-page) }
+	read := func(from uint64) error { return wantPage(f.backend.ReadStream(f.ctx, "long", from, page, uuid.Nil)) }
+	backward := func(from uint64) error {
+		return wantPage(f.backend.ReadStreamBackward(f.ctx, "long", from, page, uuid.Nil))
+	}
+	b.Run("forward", func(b *testing.B) {
+		f.paired(b, func() error { return read(version()) }, func() error { return read(commits - page + 1) })
+	})
+	b.Run("backward", func(b *testing.B) {
+		f.paired(b, func() error { return backward(version() + page) }, func() error { return backward(0) })
+	})
+}
+
+func wantPage(events []backend.RecordedEvent, err error) error {
+	if err == nil && len(events) != 20 {
+		err = fmt.Errorf("%d events", len(events))
+	}
+	return err
+}
+
+// BenchmarkStreamForward reads as many events as nats.go does as messages of one
+// event each.
 func BenchmarkStreamForward(b *testing.B) {
 	for _, events := range []int{1, 10} {
 		b.Run(fmt.Sprintf("events-per-commit=%d", events), func(b *testing.B) {
-			const commits = 5000
+			const all = 20_000
 			f := newBenchFixture(b)
-			for range commits {
-				f.mustAppend("long", benchEvents(events))
+			f.fill("single", all)
+			name := "single"
+			if events > 1 {
+				name = "several"
+				for range all / events {
+					f.mustAppend(name, benchEvents(events))
+				}
 			}
 			stream, err := f.js.Stream(f.ctx, jetstream.DefaultStream)
 			if err != nil {
@@ -111,17 +147,17 @@ func BenchmarkStreamForward(b *testing.B) {
 			}
 			f.paired(b, func() error {
 				n := 0
-				for batch, err := range f.backend.StreamForward(f.ctx, "long", 500, uuid.Nil) {
+				for batch, err := range f.backend.StreamForward(f.ctx, name, 500, uuid.Nil) {
 					if err != nil {
 						return err
 					}
 					n += len(batch)
 				}
-				if n != commits*events {
+				if n != all {
 					return fmt.Errorf("%d events", n)
 				}
 				return nil
-			}, func() error { return rawConsume(f.ctx, stream, "events.long", commits) })
+			}, func() error { return rawConsume(f.ctx, stream, "events.single", all) })
 		})
 	}
 }
@@ -167,6 +203,34 @@ func (f *benchFixture) mustAppend(name string, events []backend.UnsavedEvent) ba
 		f.tb.Fatal(err)
 	}
 	return res
+}
+
+// fill writes an event stream of commits of one event each, as appends would, but
+// all at once. Nothing else must have been written.
+func (f *benchFixture) fill(name string, commits int) {
+	f.tb.Helper()
+	state := begun()
+	var chain []wire.Link
+	for i := range commits {
+		events, _, err := backend.Prepare("", benchEvents(1), uuid.Nil)
+		if err != nil {
+			f.tb.Fatal(err)
+		}
+		m, err := wire.EncodeEvents(events, state, i == 0, chain, wire.Limits{MaxMessageBytes: 1 << 20, MaxMessages: 1})
+		if err != nil {
+			f.tb.Fatal(err)
+		}
+		if _, err := f.js.PublishMsgAsync(&nats.Msg{Subject: "events." + name, Header: m[0].Header, Data: m[0].Body}); err != nil {
+			f.tb.Fatal(err)
+		}
+		state.Version++
+		chain = append([]wire.Link{{Position: uint64(i + 1), Events: 1, Parts: 1}}, chain[:min(len(chain), wire.MaxChain-1)]...)
+	}
+	select {
+	case <-f.js.PublishAsyncComplete():
+	case <-time.After(patience):
+		f.tb.Fatal("not all was written in time")
+	}
 }
 
 // appended returns the message that an append makes, with a full chain, for
@@ -220,7 +284,8 @@ func (f *benchFixture) rawGets(subject string, positions []uint64) error {
 		return err
 	}
 	inbox := f.nc.NewInbox()
-	sub, err := f.nc.SubscribeSync(inbox)
+	messages := make(chan *nats.Msg, len(positions)) // SubscribeSync's has room for 65,536, and takes longer
+	sub, err := f.nc.ChanSubscribe(inbox, messages)
 	if err != nil {
 		return err
 	}
@@ -231,20 +296,23 @@ func (f *benchFixture) rawGets(subject string, positions []uint64) error {
 		}
 	}
 	for range positions {
-		if _, err := sub.NextMsgWithContext(f.ctx); err != nil {
-			return err
+		select {
+		case <-messages:
+		case <-f.ctx.Done():
+			return f.ctx.Err()
 		}
 	}
 	return nil
 }
 
-// rawConsume reads the messages of a subject through nats.go's ordered consumer.
+// rawConsume reads the messages of a subject through nats.go's ordered consumer,
+// with as many underway as makes it fastest.
 func rawConsume(ctx context.Context, stream natsjs.Stream, subject string, messages int) error {
 	consumer, err := stream.OrderedConsumer(ctx, natsjs.OrderedConsumerConfig{FilterSubjects: []string{subject}})
 	if err != nil {
 		return err
 	}
-	it, err := consumer.Messages(natsjs.PullMaxMessages(512))
+	it, err := consumer.Messages(natsjs.PullMaxMessages(1024))
 	if err != nil {
 		return err
 	}

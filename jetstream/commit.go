@@ -7,19 +7,26 @@ import (
 
 // part is a message of an event stream, decoded.
 type part struct {
-	*stored
+	stored
 	rec wire.Record
 }
 
 func newPart(m *stored) (part, error) {
-	rec, err := wire.Decode(m.header, m.body)
-	return part{stored: m, rec: rec}, err
+	var c commit
+	return c.decode(m)
 }
 
 // commit is one append as it is stored: one message, or several in a row. The
 // zero value has none yet.
 type commit struct {
-	parts []part
+	parts   []part
+	decoder wire.Decoder
+}
+
+// decode decodes a message that may be a part of c.
+func (c *commit) decode(m *stored) (part, error) {
+	rec, err := c.decoder.Decode(m.header, m.body)
+	return part{stored: *m, rec: rec}, err
 }
 
 // add adds the next message and reports whether it belongs there. Only messages
@@ -47,7 +54,7 @@ func (c *commit) add(p part) bool {
 	return true
 }
 
-// clear makes c the zero value again, less the memory.
+// clear makes c a commit that has no message yet.
 func (c *commit) clear() { c.parts = c.parts[:0] }
 
 // complete reports whether all messages of the commit are there.

@@ -27,6 +27,20 @@ func TestContractOnOneServer(t *testing.T) {
 	}
 }
 
+// Each faster way is only that: without it, everything is as right.
+func TestContractWithoutFastPaths(t *testing.T) {
+	for name, off := range jetstream.PathsOff {
+		t.Run(name, func(t *testing.T) {
+			s := testserver.Single(t)
+			backendtest.Run(t, func(t *testing.T) backend.Backend {
+				h := open(t, s.Connect(t), jetstream.Config{}, s.Consumers)
+				off(h.Backend)
+				return h
+			})
+		})
+	}
+}
+
 func TestContractOnThreeReplicas(t *testing.T) {
 	c := testserver.Cluster(t, 3)
 	backendtest.Run(t, func(t *testing.T) backend.Backend {

@@ -106,7 +106,7 @@ func (b *Backend) headToRead(ctx context.Context, t target) (*head, error) {
 // error is [backend.ErrStreamChanged] where h is no longer the head and the
 // events are gone.
 func (b *Backend) readRange(ctx context.Context, t target, h *head, from, to uint64) ([]backend.RecordedEvent, error) {
-	events, err := b.followChain(ctx, t, h, from, to)
+	events, err := b.readChain(ctx, t, h, from, to)
 	if err == nil || !errors.Is(err, errChainLost) {
 		return events, err
 	}
@@ -169,7 +169,7 @@ func (b *Backend) forwardShort(ctx context.Context, t target, h *head) ([]backen
 		return nil, err
 	}
 	defer cancel()
-	return b.followChain(ctx, t, h, h.state.First, h.state.Version)
+	return b.readChain(ctx, t, h, h.state.First, h.state.Version)
 }
 
 // batcher makes batches of one size of what comes in commits.

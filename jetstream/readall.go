@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math"
 
 	"github.com/google/uuid"
 
@@ -57,7 +58,11 @@ func (r *allReader) read(ctx context.Context, yield func([]backend.RecordedEvent
 	if err != nil {
 		return err
 	}
-	s := r.b.newScan(filter, r.options.After, end)
+	expected := uint64(math.MaxUint64)
+	if r.options.Limit > 0 {
+		expected = r.options.Limit
+	}
+	s := r.b.newScan(filter, r.options.After, end, expected)
 	defer s.drop(ctx)
 	var c commit
 	for {
@@ -111,7 +116,7 @@ func (r *allReader) end(ctx context.Context) (uint64, error) {
 // add adds a message to the commit that it is a part of. What was never finished
 // is dropped.
 func (r *allReader) add(ctx context.Context, c *commit, m *stored) error {
-	p, err := newPart(m)
+	p, err := c.decode(m)
 	if err != nil {
 		uuid, _ := r.b.subjects.StreamUUID(m.subject)
 		return undecodable(uuid, m.position, err)
@@ -152,7 +157,7 @@ func (r *allReader) addWithin(ctx context.Context, c *commit, p part) error {
 			c.clear()
 			return nil
 		}
-		earlier, err := newPart(m)
+		earlier, err := c.decode(m)
 		if err != nil || !c.add(earlier) {
 			c.clear()
 			return nil

@@ -17,7 +17,7 @@ func (b *Backend) readHead(ctx context.Context, t target) (*head, error) {
 	// shows that, and so does never having known anything; what it has forgotten
 	// doesn't.
 	forgotten := known == nil && !b.heads.complete()
-	if b.cfg.ReadConsistency == ReadLeader || forgotten {
+	if b.cfg.ReadConsistency == ReadLeader || forgotten || b.paths.noDirect {
 		return b.refreshHead(ctx, t)
 	}
 	last, err := b.last(ctx, t.subject)
@@ -82,14 +82,11 @@ func (b *Backend) decodeHead(t target, last *stored, known *head) (h *head, whol
 		same.tail = last
 		return &same, true, nil
 	}
-	chain := rec.Chain()
-	h = &head{position: last.position, exists: true, state: rec.State, links: chain, tail: last}
+	h = &head{position: last.position, exists: true, state: rec.State, links: linksOf(&rec, last.position), tail: last}
 	switch {
 	case rec.Kind == wire.Erased:
 		return &head{position: last.position, gone: true, tail: last}, true, nil
-	case rec.Kind != wire.Events:
-		return h, true, nil
-	case rec.Part.Count > 0 && !rec.Part.Last():
+	case rec.Kind == wire.Events && !rec.Part.Last():
 		// The commit is unfinished, and what there is of it counts for nothing.
 		h.state.Version = rec.Part.Base
 		h.exists = !rec.Part.Begin
@@ -98,11 +95,20 @@ func (b *Backend) decodeHead(t target, last *stored, known *head) (h *head, whol
 		}
 		return h, false, nil
 	}
-	own := wire.Link{Position: last.position, Events: uint32(rec.Events), Parts: 1}
+	return h, true, nil
+}
+
+// linksOf returns the commits that a message at position names, newest first: the
+// one that ends with it, and those of its chain.
+func linksOf(rec *wire.Record, position uint64) []wire.Link {
+	chain := rec.Chain()
+	if rec.Kind != wire.Events || !rec.Part.Last() {
+		return chain
+	}
+	own := wire.Link{Position: position, Events: uint32(rec.Events), Parts: 1}
 	if rec.Part.Count > 0 {
 		own.Parts = rec.Part.Count
 		own.Events = uint32(rec.State.Version - rec.Part.Base)
 	}
-	h.links = append(append(make([]wire.Link, 0, len(chain)+1), own), chain...)
-	return h, true, nil
+	return append(append(make([]wire.Link, 0, len(chain)+1), own), chain...)
 }

@@ -36,11 +36,27 @@ func (r *Record) MarkerID() (uuid.UUID, error) {
 	return parseID(HeaderID, first)
 }
 
-// Decode decodes a message. It keeps header and body. Every error is
-// [ErrMalformed], with what is wrong.
+// Decoder decodes messages one after the other. What those of an event stream
+// have in common it decodes once. The zero value is ready for use.
+type Decoder struct {
+	stream string // HeaderStream as it was last, and what it says
+	id     uint64
+	began  time.Time
+}
+
+// Decode is [Decoder.Decode] of a single message.
 func Decode(header map[string][]string, body []byte) (Record, error) {
+	return new(Decoder).Decode(header, body)
+}
+
+// Decode decodes a message. The record keeps header and body. Every error is
+// [ErrMalformed], with what is wrong.
+func (d *Decoder) Decode(header map[string][]string, body []byte) (Record, error) {
 	r := Record{header: header, body: body}
 	if err := r.decodeCommit(); err != nil {
+		return Record{}, err
+	}
+	if err := d.decodeStream(&r); err != nil {
 		return Record{}, err
 	}
 	if err := r.decodeState(); err != nil {
@@ -93,21 +109,31 @@ func (r *Record) decodeCommit() error {
 	return nil
 }
 
-func (r *Record) decodeState() error {
-	s := &r.State
-	var err error
-	if s.Version, err = r.number(HeaderVersion); err != nil {
-		return err
-	}
+func (d *Decoder) decodeStream(r *Record) error {
 	value, err := r.one(HeaderStream)
 	if err != nil {
 		return err
 	}
-	id, created, ok := strings.Cut(value, " ")
-	if s.ID, err = strconv.ParseUint(id, 10, 64); !ok || err != nil || s.ID == 0 {
-		return fmt.Errorf("%w: bad %s %.80q", ErrMalformed, HeaderStream, value)
+	if value != d.stream || value == "" {
+		first, second, ok := strings.Cut(value, " ")
+		id, err := strconv.ParseUint(first, 10, 64)
+		if !ok || err != nil || id == 0 {
+			return fmt.Errorf("%w: bad %s %.80q", ErrMalformed, HeaderStream, value)
+		}
+		began, err := parseTime(HeaderStream, second)
+		if err != nil {
+			return err
+		}
+		d.stream, d.id, d.began = value, id, began
 	}
-	if s.Created, err = parseTime(HeaderStream, created); err != nil {
+	r.State.ID, r.State.Created = d.id, d.began
+	return nil
+}
+
+func (r *Record) decodeState() error {
+	s := &r.State
+	var err error
+	if s.Version, err = r.number(HeaderVersion); err != nil {
 		return err
 	}
 	s.First = 1
@@ -268,30 +294,30 @@ func (r *Record) AppendEvents(dst []backend.RecordedEvent, common backend.Record
 	if r.Kind != Events || from > r.State.Version || to < version || from > to {
 		return dst, nil
 	}
-	values, err := r.values()
-	if err != nil {
+	v := eventValues{event: backend.RecordedEvent{StreamUUID: common.StreamUUID, Position: common.Position, RecordedAt: common.RecordedAt}}
+	if err := v.read(r); err != nil {
 		return dst, err
 	}
 	offset := 0
 	for range r.Events {
 		size := len(r.body)
 		if r.sizes != "" {
-			size = values.size.nextNumber()
+			size = v.size.nextNumber()
 		}
 		if version > to {
 			break
 		}
-		e, err := values.next()
-		if err != nil {
+		if err := v.next(); err != nil {
 			return dst, err
 		}
 		if version >= from {
+			e := &v.event
 			e.EventNumber, e.StreamVersion = version, version
-			e.StreamUUID, e.Position, e.RecordedAt = common.StreamUUID, common.Position, common.RecordedAt
+			e.Data = nil
 			if size > 0 {
 				e.Data = r.body[offset : offset+size : offset+size]
 			}
-			dst = append(dst, e)
+			dst = append(dst, *e)
 		}
 		offset += size + 1
 		version++

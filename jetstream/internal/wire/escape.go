@@ -69,26 +69,30 @@ func carried(r rune, size int, end, list bool) bool {
 
 // unescape is the inverse of escape.
 func unescape(value string) (string, error) {
-	at := strings.IndexByte(value, '%')
-	if at < 0 {
+	if strings.IndexByte(value, '%') < 0 {
 		return value, nil
 	}
-	var b strings.Builder
-	b.Grow(len(value))
+	b, err := appendUnescaped(make([]byte, 0, len(value)), value)
+	return string(b), err
+}
+
+// appendUnescaped appends what unescape returns; there are never more bytes than
+// value has.
+func appendUnescaped(b []byte, value string) ([]byte, error) {
 	for {
-		b.WriteString(value[:at])
+		at := strings.IndexByte(value, '%')
+		if at < 0 {
+			return append(b, value...), nil
+		}
+		b = append(b, value[:at]...)
 		if at+2 >= len(value) {
-			return "", fmt.Errorf("%w: an escape is cut off", ErrMalformed)
+			return nil, fmt.Errorf("%w: an escape is cut off", ErrMalformed)
 		}
 		hi, lo := strings.IndexByte(upperHex, value[at+1]), strings.IndexByte(upperHex, value[at+2])
 		if hi < 0 || lo < 0 {
-			return "", fmt.Errorf("%w: bad escape %q", ErrMalformed, value[at:at+3])
+			return nil, fmt.Errorf("%w: bad escape %q", ErrMalformed, value[at:at+3])
 		}
-		b.WriteByte(byte(hi<<4 | lo))
+		b = append(b, byte(hi<<4|lo))
 		value = value[at+3:]
-		if at = strings.IndexByte(value, '%'); at < 0 {
-			b.WriteString(value)
-			return b.String(), nil
-		}
 	}
 }

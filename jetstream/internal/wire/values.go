@@ -14,99 +14,138 @@ import (
 type eventValues struct {
 	id, typ, created, causation, correlation, metadata, size list
 
-	// The values of the event before: neighbours often have the same.
-	last                               backend.RecordedEvent
-	lastCreated, lastCausation, lastCo string
+	event backend.RecordedEvent // as the columns tell, of the event that was read last
+	left  int                   // events that were not read yet
+	spare []byte                // for metadata
 }
 
 // list is a column written as a list. One value stands for all events.
 type list struct {
-	rest string
-	same bool
+	rest  string
+	value string // that was read last
+	same  bool
 }
 
-func (l *list) next() string {
+// next reads the next value and reports whether it is another than the one
+// before: neighbours often have the same.
+func (l *list) next() bool {
 	if l.same {
-		return l.rest
+		first := l.value != l.rest
+		l.value = l.rest
+		return first
 	}
-	value, rest, _ := strings.Cut(l.rest, ",")
-	l.rest = rest
-	return value
+	before := l.value
+	l.value, l.rest, _ = strings.Cut(l.rest, ",")
+	return l.value != before
 }
 
 // nextNumber returns the next value as a number; that it is one was checked.
 func (l *list) nextNumber() int {
-	n, _ := strconv.Atoi(l.next())
+	l.next()
+	n, _ := strconv.Atoi(l.value)
 	return n
 }
 
-func (r *Record) values() (*eventValues, error) {
-	v := &eventValues{id: list{rest: r.ids}, size: list{rest: r.sizes}}
-	for _, column := range []struct {
-		name string
-		list *list
-	}{
-		{HeaderType, &v.typ}, {HeaderCreated, &v.created}, {HeaderCausation, &v.causation}, {HeaderCorrelation, &v.correlation},
-		{HeaderMetadata, &v.metadata},
-	} {
-		value, err := r.one(column.name)
-		if err != nil {
-			return nil, err
-		}
-		count := strings.Count(value, ",") + 1
-		switch {
-		case count == 1, column.list == &v.metadata && r.Events == 1: // whose commas are its own
-			*column.list = list{rest: value, same: true}
-		case count == r.Events:
-			*column.list = list{rest: value}
-		default:
-			return nil, fmt.Errorf("%w: %d events, %d values in %s", ErrMalformed, r.Events, count, column.name)
-		}
+// read begins to go through the columns of r.
+func (v *eventValues) read(r *Record) error {
+	v.left = r.Events
+	v.id.rest, v.size.rest = r.ids, r.sizes
+	if err := v.typ.read(r, HeaderType); err != nil {
+		return err
 	}
-	return v, nil
+	if err := v.created.read(r, HeaderCreated); err != nil {
+		return err
+	}
+	if err := v.causation.read(r, HeaderCausation); err != nil {
+		return err
+	}
+	if err := v.correlation.read(r, HeaderCorrelation); err != nil {
+		return err
+	}
+	return v.metadata.read(r, HeaderMetadata)
 }
 
-// next returns what the headers tell of the next event.
-func (v *eventValues) next() (backend.RecordedEvent, error) {
-	e := &v.last
+func (l *list) read(r *Record, name string) error {
+	value, err := r.one(name)
+	if err != nil {
+		return err
+	}
+	l.rest = value
+	if r.Events == 1 && name == HeaderMetadata { // whose commas are its own
+		l.same = true
+		return nil
+	}
+	switch count := strings.Count(value, ",") + 1; count {
+	case 1:
+		l.same = true
+	case r.Events:
+	default:
+		return fmt.Errorf("%w: %d events, %d values in %s", ErrMalformed, r.Events, count, name)
+	}
+	return nil
+}
+
+// next reads what the headers tell of the next event.
+func (v *eventValues) next() error {
+	e := &v.event
 	var err error
-	if e.EventUUID, err = parseID(HeaderID, v.id.next()); err != nil {
-		return *e, err
+	v.id.next()
+	if e.EventUUID, err = parseID(HeaderID, v.id.value); err != nil {
+		return err
 	}
 	if e.EventUUID == uuid.Nil {
-		return *e, fmt.Errorf("%w: an empty id in %s", ErrMalformed, HeaderID)
+		return fmt.Errorf("%w: an empty id in %s", ErrMalformed, HeaderID)
 	}
-	if e.EventType, err = unescape(v.typ.next()); err != nil {
-		return *e, err
+	if v.typ.next() {
+		if e.EventType, err = unescape(v.typ.value); err != nil {
+			return err
+		}
 	}
 	if e.EventType == "" {
-		return *e, fmt.Errorf("%w: an event without a type", ErrMalformed)
+		return fmt.Errorf("%w: an event without a type", ErrMalformed)
 	}
-	if value := v.created.next(); value != v.lastCreated || value == "" {
-		if e.CreatedAt, err = parseTime(HeaderCreated, value); err != nil {
-			return *e, err
+	if v.created.next() || v.created.value == "" {
+		if e.CreatedAt, err = parseTime(HeaderCreated, v.created.value); err != nil {
+			return err
 		}
-		v.lastCreated = value
 	}
-	if value := v.causation.next(); value != v.lastCausation {
-		if e.CausationID, err = parseID(HeaderCausation, value); err != nil {
-			return *e, err
+	if v.causation.next() {
+		if e.CausationID, err = parseID(HeaderCausation, v.causation.value); err != nil {
+			return err
 		}
-		v.lastCausation = value
 	}
-	if value := v.correlation.next(); value != v.lastCo {
-		if e.CorrelationID, err = parseID(HeaderCorrelation, value); err != nil {
-			return *e, err
+	if v.correlation.next() {
+		if e.CorrelationID, err = parseID(HeaderCorrelation, v.correlation.value); err != nil {
+			return err
 		}
-		v.lastCo = value
 	}
-	metadata, err := unescape(v.metadata.next())
-	if err != nil {
-		return *e, err
+	v.metadata.next()
+	e.Metadata, err = v.bytes(v.metadata.value)
+	v.left--
+	return err
+}
+
+// spareBytes is how much memory the metadata of several events share at most.
+const spareBytes = 4 << 10
+
+// bytes returns the bytes of a text of the metadata's column, nil where there
+// are none. They are in memory that is the event's alone.
+func (v *eventValues) bytes(text string) ([]byte, error) {
+	if text == "" {
+		return nil, nil
 	}
-	e.Metadata = nil
-	if metadata != "" {
-		e.Metadata = []byte(metadata)
+	if cap(v.spare)-len(v.spare) < len(text) {
+		all := len(text) + len(v.metadata.rest)
+		if v.metadata.same {
+			all = len(text) * v.left
+		}
+		v.spare = make([]byte, 0, max(len(text), min(all, spareBytes)))
 	}
-	return *e, nil
+	start := len(v.spare)
+	var err error
+	if v.spare, err = appendUnescaped(v.spare, text); err != nil {
+		return nil, err
+	}
+	end := len(v.spare)
+	return v.spare[start:end:end], nil
 }

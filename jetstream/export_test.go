@@ -1,0 +1,20 @@
+package jetstream
+
+// PathsOff switch faster ways of doing something off, each by itself, and all of
+// them.
+var PathsOff = map[string]func(*Backend){
+	"no chain":       func(b *Backend) { b.paths.noChain = true },
+	"no seek":        func(b *Backend) { b.paths.noSeek = true },
+	"no direct gets": func(b *Backend) { b.paths.noDirect = true },
+	"no groups":      func(b *Backend) { b.queues.group = false },
+	"no heads":       func(b *Backend) { b.heads.max, b.heads.dropped = 1, true },
+	"no known acknowledgement": func(b *Backend) {
+		b.api.ack = []byte("{}") // so that each is decoded
+	},
+	"none": func(b *Backend) {
+		b.paths = paths{noChain: true, noSeek: true, noDirect: true}
+		b.queues.group = false
+		b.heads.max, b.heads.dropped = 1, true
+		b.api.ack = []byte("{}")
+	},
+}
