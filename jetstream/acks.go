@@ -86,8 +86,7 @@ func (a *acks) take(token uint64) receiver {
 }
 
 func (a *acks) receive(m *nats.Msg) {
-	_, text, _ := strings.Cut(m.Subject[min(len(a.inbox), len(m.Subject)):], ".")
-	token, err := strconv.ParseUint(text, 36, 64)
+	token, err := strconv.ParseUint(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], 36, 64)
 	if err != nil {
 		return
 	}

@@ -48,9 +48,6 @@ var (
 	// errTooLarge: what was to be written together doesn't go into one message.
 	errTooLarge = errors.New("too large to be written together")
 
-	// errNotStarted: an append that was to come before failed.
-	errNotStarted = errors.New("not started")
-
 	// errClosed: [Backend.Close] was called.
 	errClosed = errors.New("the backend is closed")
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log"
 	"os"
 
@@ -145,4 +146,58 @@ func ExampleBackend_ReadAll() {
 	// 2 orders.us.2
 	// later
 	// 3 orders.eu.3
+}
+
+// A history from elsewhere is imported with many appends under way. Its ids are
+// the same each time, so that what is stored already isn't stored again; the
+// number of appends done is where to go on.
+func ExampleBackend_Import() {
+	nc, stop := exampleServer()
+	defer stop()
+	ctx := context.Background()
+	store, err := jetstream.Open(ctx, nc, jetstream.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// legacy reads 1,000 bookings of 100 accounts, from the one numbered from on.
+	legacy := func(from uint64) iter.Seq2[backend.StreamAppend, error] {
+		return func(yield func(backend.StreamAppend, error) bool) {
+			for i := from; i < 1000; i++ {
+				booking := backend.UnsavedEvent{
+					EventUUID: uuid.NewSHA1(uuid.NameSpaceURL, fmt.Append(nil, "https://example.org/bookings/", i)),
+					EventType: "Booked",
+				}
+				a := backend.StreamAppend{
+					StreamUUID: fmt.Sprint("account-", i%100),
+					Expected:   backend.ExactVersion(i / 100),
+					Events:     []backend.UnsavedEvent{booking},
+				}
+				if i == 700 && from == 0 {
+					yield(backend.StreamAppend{}, errors.New("the old database is gone"))
+					return
+				}
+				if !yield(a, nil) {
+					return
+				}
+			}
+		}
+	}
+	done, err := backend.Import(ctx, store, legacy(0), backend.ImportOptions{}, uuid.Nil)
+	fmt.Println(done.Appends, err)
+
+	rest, err := backend.Import(ctx, store, legacy(done.Appends), backend.ImportOptions{
+		Progress: func(p backend.ImportProgress) { // once a second, and in the end
+			fmt.Println("imported", done.Appends+p.Appends)
+		},
+	}, uuid.Nil)
+	fmt.Println(rest.Appends, err)
+
+	account, err := store.ReadStreamInfo(ctx, "account-42", uuid.Nil)
+	fmt.Println("account-42 is at version", account.Version, err)
+	// Output:
+	// 700 the old database is gone
+	// imported 1000
+	// 300 <nil>
+	// account-42 is at version 10 <nil>
 }

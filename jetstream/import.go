@@ -2,9 +2,7 @@ package jetstream
 
 import (
 	"context"
-	"errors"
 	"iter"
-	"slices"
 	"sync"
 	"time"
 
@@ -36,8 +34,12 @@ func (b *Backend) Import(ctx context.Context, appends iter.Seq2[backend.StreamAp
 	im := newImporter(b, options)
 	go im.run(ctx)
 	err = im.take(ctx, appends, correlationID)
-	return im.end(err)
+	return im.end(ctx, err)
 }
+
+// maxWindow bounds the window of an import, whatever is asked for: for each
+// append there is room in channels.
+const maxWindow = 1 << 16
 
 // importer is an import under way. Its caller's goroutine takes the appends and
 // makes them ready, another sends them and hears what came of them; so an
@@ -47,11 +49,12 @@ type importer struct {
 	b       *Backend
 	options backend.ImportOptions
 	told    time.Time // when Progress was called last
+	taken   uint64    // how many appends there were to make
 
 	room    chan struct{}     // one for each append under way
 	items   chan *importItem  // closed after the last
 	answers chan *importWrite // those that have one
-	slow    chan *importStream
+	slow    chan slowAppend
 	stopped chan struct{} // closed when no more are wanted
 	ended   chan struct{} // closed when nothing is under way
 
@@ -80,6 +83,14 @@ type importStream struct {
 	target
 	waiting []*importItem
 	taken   int // how many of them are being written; 0: nobody writes to it
+	most    int // how many go into a message, as far as is known
+}
+
+// slowAppend tells that so many of the next appends to an event stream have
+// their outcomes.
+type slowAppend struct {
+	stream *importStream
+	n      int
 }
 
 // importWrite is an attempt whose answer is waited for.
@@ -100,6 +111,7 @@ func (w *importWrite) receive(answer *nats.Msg) {
 }
 
 func newImporter(b *Backend, options backend.ImportOptions) *importer {
+	options.Window = min(options.Window, maxWindow)
 	return &importer{
 		b:        b,
 		options:  options,
@@ -107,7 +119,7 @@ func newImporter(b *Backend, options backend.ImportOptions) *importer {
 		room:     make(chan struct{}, options.Window),
 		items:    make(chan *importItem, options.Window),
 		answers:  make(chan *importWrite, options.Window),
-		slow:     make(chan *importStream, options.Window),
+		slow:     make(chan slowAppend, options.Window),
 		stopped:  make(chan struct{}),
 		ended:    make(chan struct{}),
 		streams:  make(map[string]*importStream),
@@ -115,30 +127,29 @@ func newImporter(b *Backend, options backend.ImportOptions) *importer {
 	}
 }
 
-// take takes the appends, until there are no more, or no more are wanted. The
-// error is that of appends, or of ctx.
+// take takes the appends, until there are no more, or no more are wanted, and
+// waits for them. The error is that of appends, of one that can't be sent, or of
+// ctx.
 func (im *importer) take(ctx context.Context, appends iter.Seq2[backend.StreamAppend, error], correlationID uuid.UUID) error {
 	// Also where appends panics.
 	defer func() {
 		close(im.items)
 		im.await()
 	}()
-	index := uint64(0)
 	for a, err := range appends {
 		if err != nil {
 			return err
 		}
-		item, err := im.prepare(a, index, correlationID)
+		item, err := im.prepare(a, im.taken, correlationID)
 		if err != nil {
-			im.fail(&backend.ImportError{Index: index, StreamUUID: a.StreamUUID, Err: err})
-			return nil
+			return &backend.ImportError{Index: im.taken, StreamUUID: a.StreamUUID, Err: err}
 		}
-		index++
 		for range item.cost {
 			if !im.waitForRoom(ctx) {
 				return ctx.Err()
 			}
 		}
+		im.taken++
 		im.items <- item
 		im.tell()
 	}
@@ -157,15 +168,16 @@ func (im *importer) prepare(a backend.StreamAppend, index uint64, correlationID 
 	if err := wire.CheckEvents(made.events, im.b.limits()); err != nil {
 		return nil, err
 	}
-	size := 0
+	size := int64(0)
 	for i := range a.Events {
-		size += len(a.Events[i].Data) + len(a.Events[i].Metadata)
+		size += int64(len(a.Events[i].Data) + len(a.Events[i].Metadata))
 	}
+	window := int64(im.options.Window)
 	return &importItem{
 		waiter: waiter{append: made},
 		target: target{uuid: a.StreamUUID, subject: subject},
 		index:  index,
-		cost:   min(1+size*im.options.Window/maxUnderway, im.options.Window),
+		cost:   int(min(1+size*window/maxUnderway, window)),
 	}, nil
 }
 
@@ -175,6 +187,12 @@ func (im *importer) waitForRoom(ctx context.Context) bool {
 	select {
 	case <-im.stopped:
 		return false
+	default:
+	}
+	if ctx.Err() != nil {
+		return false
+	}
+	select {
 	case im.room <- struct{}{}:
 		return true
 	default:
@@ -197,6 +215,7 @@ func (im *importer) waitForRoom(ctx context.Context) bool {
 
 // await waits until nothing is under way.
 func (im *importer) await() {
+	defer func() { <-im.ended }() // also where Progress panics
 	ticker := time.NewTicker(im.options.ProgressEvery)
 	defer ticker.Stop()
 	for {
@@ -217,16 +236,19 @@ func (im *importer) tell() {
 	im.mu.Lock()
 	progress := im.progress
 	im.mu.Unlock()
-	im.options.Progress(progress)
 	im.told = time.Now()
+	im.options.Progress(progress)
 }
 
-func (im *importer) end(err error) (backend.ImportProgress, error) {
+func (im *importer) end(ctx context.Context, err error) (backend.ImportProgress, error) {
 	if im.options.Progress != nil {
 		im.options.Progress(im.progress)
 	}
 	if im.failed != nil {
 		return im.progress, im.failed
+	}
+	if err == nil && im.progress.Appends < im.taken {
+		err = ctx.Err() // by which the others were left, after all were taken
 	}
 	return im.progress, err
 }
@@ -247,258 +269,4 @@ func (im *importer) hasFailed() bool {
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	return im.failed != nil
-}
-
-// run sends the appends that it gets, and ends when there are no more and
-// nothing is under way.
-func (im *importer) run(ctx context.Context) {
-	defer close(im.ended)
-	ticker := time.NewTicker(checkEvery)
-	defer ticker.Stop()
-	connection := im.b.nc.Stats().Reconnects
-	items, done := im.items, ctx.Done()
-	for items != nil || len(im.underway) > 0 || im.slowly > 0 {
-		select {
-		case item, ok := <-items:
-			if !ok {
-				items = nil
-				continue
-			}
-			im.add(ctx, item)
-		case w := <-im.answers:
-			im.answered(ctx, w)
-		case s := <-im.slow:
-			im.slowly--
-			im.settle(ctx, s)
-		case <-ticker.C:
-			now := im.b.nc.Stats().Reconnects
-			im.giveUp(ctx, now != connection || !im.b.nc.IsConnected())
-			connection = now
-		case <-done:
-			im.giveUp(ctx, true)
-			done = nil
-		}
-	}
-}
-
-func (im *importer) add(ctx context.Context, item *importItem) {
-	im.events = append(im.events, 0)
-	s := im.streams[item.subject]
-	if s == nil {
-		s = &importStream{target: item.target}
-		im.streams[item.subject] = s
-	}
-	s.waiting = append(s.waiting, item)
-	if s.taken == 0 {
-		im.next(ctx, s)
-	}
-}
-
-// next goes on with an event stream that nobody writes to.
-func (im *importer) next(ctx context.Context, s *importStream) {
-	if ctx.Err() != nil || im.hasFailed() {
-		for _, item := range s.waiting {
-			im.leave(item)
-		}
-		s.waiting = nil
-	}
-	switch {
-	case len(s.waiting) == 0:
-		delete(im.streams, s.subject)
-	case !im.b.queues.enterFree(s.subject): // others of this process write to it, too
-		im.goOn(ctx, s, 1, nil, false)
-	default:
-		im.send(ctx, s)
-	}
-}
-
-// send sends as many of the appends to an event stream as go together, where it
-// takes no more than that.
-func (im *importer) send(ctx context.Context, s *importStream) {
-	a := im.attempt(ctx, s)
-	if a == nil {
-		im.goOn(ctx, s, 1, nil, true)
-		return
-	}
-	w := &importWrite{attempt: a, im: im, stream: s, sent: time.Now()}
-	w.token, w.v, w.err = im.b.send(ctx, &a.write, w)
-	if w.err != nil {
-		im.goOn(ctx, s, len(a.group.planned), w, true)
-		return
-	}
-	s.taken = len(a.group.planned)
-	im.underway[w] = struct{}{}
-}
-
-// attempt makes ready to write as many of the appends to an event stream as go
-// together; nil: it takes a request to tell what becomes of the first.
-func (im *importer) attempt(ctx context.Context, s *importStream) *attempt {
-	h := im.b.heads.get(s.subject)
-	if h == nil {
-		expected := s.waiting[0].append.expected
-		if version, ok := expected.Exact(); ok && version > 0 || expected == backend.StreamExists() {
-			return nil
-		}
-		h = &head{} // a guess, which the fence corrects
-	}
-	members := im.members(s, maxGroup)
-	for _, w := range members {
-		if len(w.append.events) == 0 || w.append.looksBack(h) {
-			return nil
-		}
-	}
-	g, err := im.b.plan(ctx, s.target, h, false, members, maxGroupEvents)
-	if err != nil || g.writers == 0 {
-		return nil
-	}
-	for i := range g.planned {
-		if g.planned[i].err != nil {
-			return nil // nothing must be written after what fails
-		}
-	}
-	a, err := im.b.attempt(s.target, h, g)
-	if err != nil {
-		return nil
-	}
-	return a
-}
-
-// members returns the next appends to an event stream that may be written
-// together, n at most.
-func (im *importer) members(s *importStream, n int) []*waiter {
-	if !im.b.queues.group {
-		n = 1
-	}
-	members := make([]*waiter, min(n, len(s.waiting)))
-	for i := range members {
-		members[i] = &s.waiting[i].waiter
-	}
-	return members
-}
-
-// answered goes on after the server's answer to an attempt.
-func (im *importer) answered(ctx context.Context, w *importWrite) {
-	delete(im.underway, w)
-	var position uint64
-	if position, w.v, w.err = im.b.judge(w.answer, &w.write); w.v != vStored {
-		im.goOn(ctx, w.stream, w.stream.taken, w, true)
-		return
-	}
-	im.b.stored(w.attempt, position)
-	im.b.unlock(w.target)
-	for i := range w.group.planned {
-		w.stream.waiting[i].outcome = w.group.planned[i].appendOutcome
-	}
-	im.settle(ctx, w.stream)
-}
-
-// giveUp goes on with the attempts that have waited long enough, or with all.
-func (im *importer) giveUp(ctx context.Context, all bool) {
-	for w := range im.underway {
-		if !all && time.Since(w.sent) < im.b.cfg.RequestTimeout || !im.b.acks.forget(w.token) {
-			continue
-		}
-		delete(im.underway, w)
-		w.v, w.err = vUnknown, im.b.explain(w.subject, nats.ErrTimeout)
-		im.goOn(ctx, w.stream, w.stream.taken, w, true)
-	}
-}
-
-// settle takes those of the appends to an event stream that have their outcomes,
-// and goes on with the others.
-func (im *importer) settle(ctx context.Context, s *importStream) {
-	for _, item := range s.waiting[:s.taken] {
-		switch err := item.outcome.err; {
-		case err == nil:
-			im.done(item)
-		case !errors.Is(err, errNotStarted):
-			im.fail(&backend.ImportError{Index: item.index, StreamUUID: item.uuid, Err: err})
-		}
-		im.leave(item)
-	}
-	s.waiting = slices.Delete(s.waiting, 0, s.taken)
-	s.taken = 0
-	im.next(ctx, s)
-}
-
-// leave makes room for others.
-func (im *importer) leave(item *importItem) {
-	for range item.cost {
-		<-im.room
-	}
-}
-
-// done counts an append that is done.
-func (im *importer) done(item *importItem) {
-	im.events[item.index-im.first] = 1 + uint32(len(item.append.events))
-	n := 0
-	im.mu.Lock()
-	for n < len(im.events) && im.events[n] > 0 {
-		im.progress.Appends++
-		im.progress.Events += uint64(im.events[n] - 1)
-		n++
-	}
-	im.mu.Unlock()
-	im.events = im.events[n:]
-	im.first += uint64(n)
-}
-
-// goOn goes on with the next n appends to an event stream in a goroutine of its
-// own: it takes longer. begun, if not nil, is a first attempt to write them, that
-// was not acknowledged; turn tells that the event stream's turn is there.
-func (im *importer) goOn(ctx context.Context, s *importStream, n int, begun *importWrite, turn bool) {
-	members := im.members(s, n)
-	s.taken = len(members)
-	im.slowly++
-	go func() {
-		im.appendSlowly(ctx, s.target, members, begun, turn)
-		im.slow <- s
-	}()
-}
-
-// appendSlowly appends for members, and gives each its outcome. After one that
-// fails, nothing is written.
-func (im *importer) appendSlowly(ctx context.Context, t target, members []*waiter, begun *importWrite, turn bool) {
-	b := im.b
-	ctx, cancel := b.bound(ctx)
-	defer cancel()
-	failAll := func(members []*waiter, err error) {
-		for _, w := range members {
-			w.settle(ctx, appendOutcome{err: err})
-		}
-	}
-	if !turn {
-		if err := b.lock(ctx, t); err != nil {
-			failAll(members, unavailable(ctx, err))
-			return
-		}
-	}
-	defer b.unlock(t)
-	if begun != nil {
-		position, err := b.insist(ctx, &begun.write, begun.v, begun.err)
-		switch {
-		case err == nil:
-			b.stored(begun.attempt, position)
-			for i, w := range members {
-				w.outcome = begun.group.planned[i].appendOutcome
-			}
-			return
-		case errors.Is(err, errUnfinished):
-			begun.group.doubt(members)
-		case !errors.Is(err, errConflict) && !errors.Is(err, errInFlight):
-			failAll(members, err)
-			return
-		}
-	}
-	for i, w := range members {
-		if len(w.append.events) == 0 {
-			w.outcome.res, w.outcome.err = b.appendNothing(ctx, t, w.append)
-		} else {
-			b.appendTogether(ctx, t, members[i:i+1])
-		}
-		if w.outcome.err != nil {
-			failAll(members[i+1:], errNotStarted)
-			return
-		}
-	}
 }

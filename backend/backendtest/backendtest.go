@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 		{"create", createClauses},
 		{"delete", deleteClauses},
 		{"append", appendClauses},
+		{"import", importClauses},
 		{"expected", expectedClauses},
 		{"idempotence", idempotenceClauses},
 		{"data", dataClauses},

@@ -73,7 +73,6 @@ func (p *filePath) UnmarshalJSON(text []byte) error {
 type change struct {
 	stream string // the name of the path's event stream
 	event  backend.UnsavedEvent
-	commit *commitProgress
 }
 
 // changes are the events of a commit, at most one for each path.

@@ -220,6 +220,75 @@ func TestSeveralImportersAtOnce(t *testing.T) {
 	r.checkStored(b, true)
 }
 
+// rivalled is a Backend to which another appends in the middle.
+type rivalled struct {
+	*memory.Backend
+	appends int
+	at      int // this append
+	rival   func()
+}
+
+func (r *rivalled) Append(ctx context.Context, streamUUID string, expected backend.ExpectedVersion, events []backend.UnsavedEvent, id uuid.UUID) (backend.AppendResult, error) {
+	if r.appends++; r.appends == r.at {
+		r.rival()
+	}
+	return r.Backend.Append(ctx, streamUUID, expected, events, id)
+}
+
+func TestAnotherWalkThatComesFirstDoublesNothing(t *testing.T) {
+	r := newRepo(t)
+	r.change("base", "a", "b")
+	r.git("checkout", "-q", "-b", "side")
+	r.change("side 1", "a", "c")
+	r.change("side 2", "a", "c")
+	r.git("checkout", "-q", "main")
+	r.change("main 1", "a", "b")
+	r.change("main 2", "a", "d")
+	shorter := &testRepo{t: t, dir: t.TempDir()}
+	shorter.git("clone", "-q", "--bare", r.dir, ".")
+	r.clock = r.clock.Add(1)
+	r.git("checkout", "-q", "side")
+	r.git("merge", "-q", "--no-ff", "-s", "ours", "-m", "merge", "main")
+	r.git("checkout", "-q", "main")
+	r.git("merge", "-q", "--ff-only", "side")
+	r.change("after", "a", "d")
+
+	conflicts := 0
+	for at := 1; at <= 12; at++ {
+		b := &rivalled{Backend: memory.New(), at: at}
+		b.rival = func() { shorter.imported(b.Backend) }
+		appended, known, foreign := r.imported(b)
+		if all := total(r.changesPerPath()); appended+known != all || foreign != 0 {
+			t.Errorf("rival at append %d: %d stored, %d there before, %d foreign, want %d and 0", at, appended, known, foreign, all)
+		}
+		r.checkStored(b.Backend, false)
+		if known > 0 {
+			conflicts++
+		}
+	}
+	if conflicts == 0 {
+		t.Error("the other never came first")
+	}
+}
+
+func TestAnEventStreamThatIsShorterThanItWasIsRefused(t *testing.T) {
+	r := newRepo(t)
+	r.change("one", "a")
+	r.change("two", "a")
+	r.change("three", "a")
+	b := &rivalled{Backend: memory.New(), at: 3}
+	name := streamName(r.open().key(), "a")
+	b.rival = func() {
+		if err := b.DeleteStream(t.Context(), backend.Stream{UUID: name}, uuid.Nil); err != nil {
+			t.Error(err)
+		}
+	}
+	im := importer{backend: b, repository: r.open(), progress: &progress{}}
+	if err := im.run(t.Context()); err == nil || !strings.Contains(err.Error(), "shorter") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // flaky is a Backend whose appends fail now and then, before they are stored, or
 // after, as when a process is killed.
 type flaky struct {

@@ -7,9 +7,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/tributary-es/tributary/backend"
 )
 
-// progress counts what an import has done. Its methods may be called from any
+// progress counts what an import has done. Its fields and display are for any
 // goroutine.
 type progress struct {
 	commits  atomic.Int64 // those that are settled: all their changes are stored
@@ -19,26 +21,52 @@ type progress struct {
 	walking  atomic.Bool  // all of these were read
 }
 
-// commitProgress settles a commit with the last of its changes. These are in
-// different event streams and end in any order.
-type commitProgress struct {
-	left  atomic.Int64
-	total *progress
+// round counts for one walk of an import, in order. Its methods are called in one
+// goroutine.
+type round struct {
+	total     *progress
+	before    int64    // events that rounds before this one stored
+	known     int64    // events that were there, with those
+	appending uint64   // how many appends were begun
+	appended  uint64   // how many of them are done
+	ends      []uint64 // appending at the end of each commit that is not settled
 }
 
-func (p *progress) begin(changes int) *commitProgress {
-	c := &commitProgress{total: p}
-	c.left.Store(int64(changes))
-	if changes == 0 {
-		p.commits.Add(1)
-	}
-	return c
+// begin begins a round. What rounds before it stored, it finds.
+func (p *progress) begin() *round {
+	before := p.appended.Load()
+	p.commits.Store(0)
+	p.known.Store(0)
+	return &round{total: p, before: before}
 }
 
-func (c *commitProgress) settle() {
-	if c.left.Add(-1) == 0 {
-		c.total.commits.Add(1)
+// found counts an event that was stored already.
+func (r *round) found() {
+	r.known++
+	r.total.known.Store(max(0, r.known-r.before))
+}
+
+// endCommit notes that a commit has no more changes.
+func (r *round) endCommit() {
+	r.ends = append(r.ends, r.appending)
+	r.settle()
+}
+
+// done counts the appends that are done.
+func (r *round) done(p backend.ImportProgress) {
+	r.appended = p.Appends
+	r.total.appended.Store(r.before + int64(p.Events))
+	r.settle()
+}
+
+// settle settles the commits whose changes are all stored.
+func (r *round) settle() {
+	n := 0
+	for n < len(r.ends) && r.ends[n] <= r.appended {
+		n++
 	}
+	r.ends = r.ends[n:]
+	r.total.commits.Add(int64(n))
 }
 
 // display shows progress until stop is called: on a terminal a bar that moves,
