@@ -74,14 +74,17 @@ type Importer interface {
 //
 // An append that fails ends the import: no more are started, those under way
 // are waited for, and an [*ImportError] names the first that failed. Others may
-// be stored by then, after it in order too. So does an error that appends
-// yields, which is returned as it is, and the end of ctx. Whatever the end, the
+// be stored by then, after it in order too, but none after it in its event
+// stream. An append that is refused before anything is sent, an error that appends
+// yields, which is returned as it is, and the end of ctx end it, too; with the
+// first two, what came before is done. Whatever the end, the
 // result says how many appends from the first on are done. An import can be
 // repeated, from the beginning or from there: with event ids, and with exact
 // versions or else within the bounds that [Append] names, what is stored
 // already is not stored again.
 //
-// On a Backend that is no [Importer] the appends are made one after the other.
+// Appends to one event stream may be written together, and then share their
+// position. On a Backend that is no [Importer] the appends are made one after the other.
 //
 // It returns [ErrInvalidArgument] for a negative option.
 func Import(ctx context.Context, b Backend, appends iter.Seq2[StreamAppend, error], options ImportOptions, correlationID uuid.UUID) (ImportProgress, error) {
@@ -92,10 +95,14 @@ func Import(ctx context.Context, b Backend, appends iter.Seq2[StreamAppend, erro
 	if err != nil {
 		return ImportProgress{}, err
 	}
-	var done ImportProgress
+	done, err := importEach(ctx, b, appends, options, correlationID)
 	if options.Progress != nil {
-		defer func() { options.Progress(done) }()
+		options.Progress(done)
 	}
+	return done, err
+}
+
+func importEach(ctx context.Context, b Backend, appends iter.Seq2[StreamAppend, error], options ImportOptions, correlationID uuid.UUID) (done ImportProgress, err error) {
 	told := time.Now()
 	for a, err := range appends {
 		if err != nil {
