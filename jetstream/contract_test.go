@@ -31,6 +31,9 @@ func TestContractOnOneServer(t *testing.T) {
 func TestContractWithoutFastPaths(t *testing.T) {
 	for name, off := range jetstream.PathsOff {
 		t.Run(name, func(t *testing.T) {
+			if raceDetector && name != "none" {
+				t.Skip("the race detector makes it long: .ci/run does this without")
+			}
 			s := testserver.Single(t)
 			backendtest.Run(t, func(t *testing.T) backend.Backend {
 				h := open(t, s.Connect(t), jetstream.Config{}, s.Consumers)
