@@ -17,19 +17,11 @@ import (
 	"regexp"
 
 	"github.com/tributary-es/tributary/bench/internal/jobs"
-	"github.com/tributary-es/tributary/bench/internal/million"
 	"github.com/tributary-es/tributary/bench/internal/servers"
 )
 
 func main() {
-	million.ServeIfAsked()
-	if len(os.Args) > 1 && os.Args[1] == servers.Command {
-		if err := servers.Child(os.Args[2:], os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
+	servers.ServeIfAsked()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx); err != nil {

@@ -8,7 +8,7 @@
 // appends, the server's memory, its files, and its restart.
 //
 // The process is this program, executed once more: main has to call
-// [ServeIfAsked] first.
+// servers.ServeIfAsked first.
 //
 // # What warm and cold mean
 //

@@ -9,10 +9,11 @@ import (
 
 	"github.com/tributary-es/tributary/backend"
 	"github.com/tributary-es/tributary/bench/internal/million"
+	"github.com/tributary-es/tributary/bench/internal/servers"
 )
 
 func TestMain(m *testing.M) {
-	million.ServeIfAsked()
+	servers.ServeIfAsked()
 	os.Exit(m.Run())
 }
 

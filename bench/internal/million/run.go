@@ -16,6 +16,7 @@ import (
 	"github.com/tributary-es/tributary/backend"
 	"github.com/tributary-es/tributary/bench/internal/measure"
 	"github.com/tributary-es/tributary/bench/internal/raw"
+	"github.com/tributary-es/tributary/bench/internal/servers"
 	"github.com/tributary-es/tributary/jetstream"
 )
 
@@ -26,13 +27,16 @@ const (
 	// patience bounds a load or an append. The first ones after a restart can take
 	// long in a large store.
 	patience = time.Minute
+
+	// stopTimeout is how long the server may take to end before it is killed.
+	stopTimeout = time.Minute
 )
 
 // run is a run under way.
 type run struct {
 	cfg    Config
 	dir    string // the server's
-	server *process
+	server *servers.Process
 	nc     *nats.Conn
 	res    *Result
 }
@@ -41,13 +45,13 @@ func (r *run) say(format string, args ...any) { r.cfg.Progress(fmt.Sprintf(forma
 
 // start starts the server and connects to it.
 func (r *run) start(ctx context.Context) error {
-	server, err := startProcess(ctx, r.dir)
+	server, err := servers.StartProcess(ctx, servers.Order{Dir: r.dir})
 	if err != nil {
 		return err
 	}
 	r.server = server
-	if r.nc, err = nats.Connect(server.url, nats.Name("tributary million"), nats.Timeout(patience)); err != nil {
-		return fmt.Errorf("connecting to %s: %w", server.url, err)
+	if r.nc, err = nats.Connect(server.URL, nats.Name("tributary million"), nats.Timeout(patience)); err != nil {
+		return fmt.Errorf("connecting to %s: %w", server.URL, err)
 	}
 	r.res.ServerVersion = r.nc.ConnectedServerVersion()
 	return nil
@@ -63,7 +67,7 @@ func (r *run) close() error {
 	if server == nil {
 		return nil
 	}
-	return server.stop()
+	return server.Stop(stopTimeout)
 }
 
 // open returns a Backend that knows nothing.
@@ -119,7 +123,7 @@ func (r *run) fill(ctx context.Context, p plan, s *Stage) error {
 	if err != nil {
 		return err
 	}
-	s.Filled, err = r.server.memory()
+	s.Filled, err = memoryOf(r.server.PID())
 	return err
 }
 
@@ -182,7 +186,7 @@ func (r *run) loadAndAppend(ctx context.Context, p plan, s *Stage) error {
 	if s.AppendUnknown, err = appendAll(ctx, b, p.others(r.cfg.Loads), backend.AnyVersion(), p.data); err != nil {
 		return err
 	}
-	s.Measured, err = r.server.memory()
+	s.Measured, err = memoryOf(r.server.PID())
 	r.say("%d event streams: a load of %d commits took %v cold (the first %v), %v warm (raw gets %v), an append %v", p.after, MeasuredCommits,
 		median(s.Cold), s.Cold[0], median(s.Warm), median(s.WarmRaw), median(s.AppendKnown))
 	return err
@@ -195,7 +199,7 @@ func (r *run) recover(ctx context.Context, p plan, s *Stage) error {
 		return err
 	}
 	r.nc.Close()
-	if err := r.server.kill(); err != nil {
+	if err := r.server.Kill(); err != nil {
 		return err
 	}
 	r.server = nil
@@ -205,7 +209,7 @@ func (r *run) recover(ctx context.Context, p plan, s *Stage) error {
 	}
 	defer b.Close()
 	s.Recovery = took
-	if s.Recovered, err = r.server.memory(); err != nil {
+	if s.Recovered, err = memoryOf(r.server.PID()); err != nil {
 		return err
 	}
 	after, err := r.state(ctx)
@@ -236,7 +240,7 @@ func (r *run) restart(ctx context.Context, p plan, s *Stage) error {
 		}
 		s.Restarts = append(s.Restarts, took)
 		if i == 0 {
-			if s.Reopened, err = r.server.memory(); err != nil {
+			if s.Reopened, err = memoryOf(r.server.PID()); err != nil {
 				return err
 			}
 		}

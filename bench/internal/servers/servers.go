@@ -4,11 +4,9 @@ package servers
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
 	"time"
 
@@ -84,52 +82,18 @@ func (s *Server) start(ctx context.Context) error {
 		s.URL, s.Replicas = cluster.URLs(), clusterSize
 		s.closers = append(s.closers, func() error { cluster.Shutdown(); return nil })
 	default:
-		return s.startApart(ctx, order{Dir: dir, SyncAlways: s.Kind == Synced})
+		process, err := StartProcess(ctx, Order{Dir: dir, SyncAlways: s.Kind == Synced})
+		if err != nil {
+			return err
+		}
+		s.URL = process.URL
+		s.closers = append(s.closers, func() error { return process.Stop(stopTimeout) })
 	}
 	return nil
 }
 
 // stopTimeout is how long a server's process may take to end.
 const stopTimeout = 30 * time.Second
-
-// startApart starts this program once more, as a server.
-func (s *Server) startApart(ctx context.Context, o order) error {
-	argument, err := json.Marshal(o)
-	if err != nil {
-		return err
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	// Not bound to ctx: it ends when its input does, in good order.
-	process := exec.Command(self, Command, string(argument))
-	process.Stderr = os.Stderr
-	input, err := process.StdinPipe()
-	if err != nil {
-		return err
-	}
-	output, err := process.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := process.Start(); err != nil {
-		return err
-	}
-	s.closers = append(s.closers, func() error {
-		_ = input.Close()
-		kill := time.AfterFunc(stopTimeout, func() { _ = process.Process.Kill() })
-		defer kill.Stop()
-		return process.Wait()
-	})
-	defer context.AfterFunc(ctx, func() { _ = input.Close() })()
-	var answer ready
-	if err := json.NewDecoder(output).Decode(&answer); err != nil {
-		return fmt.Errorf("the server's process: %w", err)
-	}
-	s.URL = answer.URL
-	return nil
-}
 
 // Connect connects a client, which the caller closes.
 func (s *Server) Connect() (*nats.Conn, error) {
