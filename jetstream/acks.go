@@ -11,23 +11,24 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// acks has the writes that wait for the server's answer. All answers come to one
-// inbox, for as long as the backend is open: nats.go's requests take a context
-// with a timer each, and let nothing be done while the server works.
+// acks has the writes, and the gets that are sent together, that wait for the
+// server's answer. All answers come to one inbox, for as long as the backend is
+// open: nats.go's requests take a context with a timer each, and let nothing be
+// done while the server works.
 type acks struct {
 	nc   *nats.Conn
 	pool sync.Pool     // of *ack
 	seen atomic.Uint64 // how many connections were seen to have gone
 
 	mu       sync.Mutex
-	sub      *nats.Subscription // nil: there was no write yet
+	sub      *nats.Subscription // nil: nothing was sent yet
 	inbox    string
 	last     uint64              // the last token given
 	awaiting map[uint64]receiver // by token
 	closed   bool
 }
 
-// receiver is told the answer to a write, at most once, in nats.go's goroutine.
+// receiver is told the answer to a message, at most once, in nats.go's goroutine.
 type receiver interface {
 	receive(answer *nats.Msg)
 }
@@ -159,13 +160,9 @@ func (a *acks) lost(connection uint64) error {
 // wait waits for the answer to the write sent with token, for at most wait.
 func (a *acks) wait(ctx context.Context, token uint64, w *ack, wait time.Duration) (*nats.Msg, error) {
 	late := error(nats.ErrTimeout)
-	if deadline, ok := ctx.Deadline(); ok {
-		if rest := time.Until(deadline); rest < wait {
-			wait, late = rest, context.DeadlineExceeded
-		}
-	}
-	if bounded, ok := ctx.(*boundedContext); ok {
-		ctx = bounded.Context // whose only other end is the deadline
+	ctx, rest := shorten(ctx, wait)
+	if rest < wait {
+		wait, late = rest, context.DeadlineExceeded
 	}
 	for {
 		w.timer.Reset(min(wait, checkEvery))

@@ -136,14 +136,21 @@ func (b *Backend) BackendName() string { return "JetStream" }
 
 // begin checks that an operation may start, and bounds its context.
 func (b *Backend) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, nil, fmt.Errorf("not sent: %w", err)
-	}
-	if b.closed.Load() {
-		return nil, nil, fmt.Errorf("%w: %w", backend.ErrUnavailable, errClosed)
+	if err := b.mayBegin(ctx); err != nil {
+		return nil, nil, err
 	}
 	ctx, cancel := b.bound(ctx)
 	return ctx, cancel, nil
+}
+
+func (b *Backend) mayBegin(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("not sent: %w", err)
+	}
+	if b.closed.Load() {
+		return fmt.Errorf("%w: %w", backend.ErrUnavailable, errClosed)
+	}
+	return nil
 }
 
 // bound gives a context a deadline where it has none.

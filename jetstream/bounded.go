@@ -62,11 +62,17 @@ func (c *boundedContext) end() {
 
 // within returns a context that ends with ctx, and after wait at the latest.
 func within(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(shorten(ctx, wait))
+}
+
+// shorten returns how long to wait, at most to ctx's deadline, and a context for
+// whatever else ends ctx: one without a timer of its own, where ctx has none yet.
+func shorten(ctx context.Context, wait time.Duration) (context.Context, time.Duration) {
 	if deadline, ok := ctx.Deadline(); ok {
 		wait = min(wait, time.Until(deadline))
 	}
 	if bounded, ok := ctx.(*boundedContext); ok {
 		ctx = bounded.Context // whose only other end is the deadline
 	}
-	return context.WithTimeout(ctx, wait)
+	return ctx, wait
 }

@@ -173,7 +173,7 @@ func (b *Backend) fetchCommits(ctx context.Context, t target, id uint64, p place
 			if m == nil || m.subject != t.subject {
 				return nil, errChainLost
 			}
-			p, err := newPart(m)
+			p, err := c.decode(m)
 			if err != nil || !c.add(p) {
 				return nil, errChainLost
 			}

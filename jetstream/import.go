@@ -26,11 +26,9 @@ func (b *Backend) Import(ctx context.Context, appends iter.Seq2[backend.StreamAp
 	if err != nil {
 		return backend.ImportProgress{}, err
 	}
-	_, cancel, err := b.begin(ctx)
-	if err != nil {
+	if err := b.mayBegin(ctx); err != nil {
 		return backend.ImportProgress{}, err
 	}
-	cancel()
 	im := newImporter(b, options)
 	go im.run(ctx)
 	err = im.take(ctx, appends, correlationID)

@@ -60,11 +60,10 @@ func (w *waiter) claimed() bool {
 func (q *queues) enter(subject string, a *appendage) *waiter {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	line, busy := q.open[subject]
-	if !busy {
-		q.open[subject] = nil
+	if q.takeFree(subject) {
 		return nil
 	}
+	line := q.open[subject]
 	if line == nil {
 		line = &queue{}
 		q.open[subject] = line
@@ -78,6 +77,11 @@ func (q *queues) enter(subject string, a *appendage) *waiter {
 func (q *queues) enterFree(subject string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	return q.takeFree(subject)
+}
+
+// takeFree is enterFree with q.mu held.
+func (q *queues) takeFree(subject string) bool {
 	if _, busy := q.open[subject]; busy {
 		return false
 	}

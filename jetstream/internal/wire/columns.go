@@ -38,7 +38,7 @@ func makeColumns(events []backend.UnsavedEvent, limits Limits) columns {
 	id, typ, created, causation, correlation, metadata := &c.all[0], &c.all[1], &c.all[2], &c.all[3], &c.all[4], &c.all[5]
 	id.joined = joinIDs(events)
 	for i := range events {
-		e, before := &events[i], &events[max(i-1, 0)] // the first is compared with itself
+		e, before := &events[i], &events[max(i-1, 0)] // the first has none before it
 		id.values[i] = id.joined[i*idStride : (i+1)*idStride-1]
 		typ.values[i] = escape(e.EventType, true)
 		if i > 0 && e.CreatedAt.Equal(before.CreatedAt) {

@@ -91,7 +91,7 @@ func (r *Record) decodeCommit() error {
 	if err != nil {
 		return err
 	}
-	if value == "1 events" {
+	if value == commitEvents {
 		return nil
 	}
 	if value == "" {

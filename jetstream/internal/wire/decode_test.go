@@ -287,7 +287,7 @@ func TestF29_AWrongChainIsNoError(t *testing.T) {
 func TestKindsHaveNames(t *testing.T) {
 	for k := Events; k <= Erased; k++ {
 		var got Record
-		got.header = map[string][]string{HeaderCommit: {commitValues[k]}}
+		got.header = map[string][]string{HeaderCommit: {commitValue(k)}}
 		if err := got.decodeCommit(); err != nil || got.Kind != k {
 			t.Errorf("kind %v is read as %v, %v", k, got.Kind, err)
 		}

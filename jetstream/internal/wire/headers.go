@@ -62,7 +62,7 @@ func (h *headers) writeNumber(n uint64) {
 
 // common sets the headers that all messages of a commit have in common.
 func (h *headers) common(kind Kind, s State, chain []Link) {
-	h.set(HeaderCommit, commitValues[kind])
+	h.set(HeaderCommit, commitValue(kind))
 	start := h.text.Len()
 	h.writeNumber(s.ID)
 	h.text.WriteByte(' ')
@@ -110,8 +110,16 @@ func commonBytes(before State, chain []Link) int {
 	return n
 }
 
-// commitValues say what a message is: the format's version, and the kind.
-var commitValues = [...]string{"1 events", "1 created", "1 soft-deleted", "1 restored", "1 truncated", "1 erased"}
+// commitEvents says what nearly every message is.
+const commitEvents = "1 events"
+
+// commitValue says what a message is: the format's version, and the kind.
+func commitValue(kind Kind) string {
+	if kind == Events {
+		return commitEvents
+	}
+	return "1 " + kind.String()
+}
 
 // timeLayout is how times are written, in UTC: the format has no zones.
 const timeLayout = time.RFC3339Nano
