@@ -64,6 +64,20 @@ var (
 	// test for it first; it is never [ErrUnavailable] as well.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
 
+	// ErrSubscriptionNotFound comes where a named subscription must exist and does
+	// not.
+	ErrSubscriptionNotFound = errors.New("named subscription not found")
+
+	// ErrSubscriptionConflict comes where a named subscription exists with other
+	// options. The error is a [*SubscriptionConflictError].
+	ErrSubscriptionConflict = errors.New("named subscription has other options")
+
+	// ErrNotParked comes for a commit that isn't parked.
+	ErrNotParked = errors.New("commit is not parked")
+
+	// ErrCheckpointMoved comes where someone else saved the checkpoint meanwhile.
+	ErrCheckpointMoved = errors.New("checkpoint was saved by someone else")
+
 	// ErrCorrupted comes when events are missing or can't be decoded. The error
 	// is a [*CorruptedError].
 	ErrCorrupted = errors.New("event store corrupted")
@@ -122,3 +136,19 @@ func (e *CorruptedError) Unwrap() []error {
 	}
 	return []error{ErrCorrupted, e.Err}
 }
+
+// SubscriptionConflictError names the option in which a [Consume] differs from
+// the subscription of that name. It unwraps to [ErrSubscriptionConflict].
+type SubscriptionConflictError struct {
+	Name   string // of the subscription
+	Option string // the field of [ConsumeOptions]
+	Have   string // what the subscription has
+	Want   string // what the options say
+}
+
+func (e *SubscriptionConflictError) Error() string {
+	return fmt.Sprintf("%v: the %s of %q is %s, not %s", ErrSubscriptionConflict, e.Option, e.Name, e.Have, e.Want)
+}
+
+// Unwrap returns [ErrSubscriptionConflict].
+func (e *SubscriptionConflictError) Unwrap() error { return ErrSubscriptionConflict }
