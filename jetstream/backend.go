@@ -72,6 +72,7 @@ type Backend struct {
 	queues   *queues
 	acks     *acks
 	closed   atomic.Bool
+	done     chan struct{} // closed with it
 	paths    paths
 }
 
@@ -81,6 +82,7 @@ var (
 	_ backend.BackwardReader = (*Backend)(nil)
 	_ backend.AllReader      = (*Backend)(nil)
 	_ backend.Importer       = (*Backend)(nil)
+	_ backend.Subscriber     = (*Backend)(nil)
 	_ backend.SoftDeleter    = (*Backend)(nil)
 	_ backend.Truncater      = (*Backend)(nil)
 )
@@ -110,6 +112,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
 		heads:    newHeadCache(cfg.HeadCacheSize),
 		queues:   newQueues(cfg.EventsPerMessage == 0),
 		acks:     newAcks(nc),
+		done:     make(chan struct{}),
 	}
 	ctx, cancel, err := b.begin(ctx)
 	if err != nil {
@@ -126,7 +129,10 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
 // [backend.ErrUnavailable], and so does an iteration under way at its next
 // request. The connection stays open.
 func (b *Backend) Close() error {
-	b.closed.Store(true)
+	if b.closed.Swap(true) {
+		return nil
+	}
+	close(b.done)
 	b.acks.close()
 	return nil
 }
