@@ -52,6 +52,7 @@ import (
 
 	"github.com/tributary-es/tributary"
 	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/internal/durable"
 )
 
 // Backend is a [backend.Backend] on NATS JetStream, with every capability. Its
@@ -67,12 +68,15 @@ type Backend struct {
 	subjects tributary.Subjects
 	api      apiSubjects
 	created  time.Time // when the JetStream stream was
+	replicas int       // of it, when it was opened
 	maxBytes int       // of a message, where the JetStream stream has a limit of its own; 0: none
 	heads    *headCache
 	queues   *queues
 	acks     *acks
 	closed   atomic.Bool
 	done     chan struct{} // closed with it
+	keys     *keys
+	durable  *durable.Subscriptions
 	paths    paths
 }
 
@@ -114,6 +118,8 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
 		acks:     newAcks(nc),
 		done:     make(chan struct{}),
 	}
+	b.keys = &keys{b: b}
+	b.durable = durable.New(durableStore{b}, b.log)
 	ctx, cancel, err := b.begin(ctx)
 	if err != nil {
 		return nil, err

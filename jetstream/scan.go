@@ -56,9 +56,9 @@ type scan struct {
 	end    uint64 // the position to end at, inclusive
 	budget uint64 // how many messages may still be asked for ahead
 
-	live      bool   // goes on waiting at the end, which is then of no meaning
-	ahead     int    // how many messages are on their way at most
-	pending   uint64 // live: how many more there were for the consumer, when it last said so
+	live    bool   // goes on waiting at the end, which is then of no meaning
+	ahead   int    // how many messages are on their way at most
+	pending uint64 // live: how many more there were for the consumer, when it last said so
 
 	name      string // of the consumer; empty: none
 	mark      string // what stands before the numbers of a reply subject
