@@ -121,6 +121,7 @@ func (b *Backend) append(streamUUID string, expected backend.ExpectedVersion, ev
 	s.info.Version += uint64(len(recorded))
 	s.commits = append(s.commits, c)
 	b.log = append(b.log, c)
+	b.waiting.wake(streamUUID)
 	return backend.AppendResult{EventUUIDs: ids, Version: s.info.Version, Position: c.position}, nil
 }
 

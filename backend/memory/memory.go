@@ -22,6 +22,8 @@ var (
 	_ backend.Appender       = (*Backend)(nil)
 	_ backend.BackwardReader = (*Backend)(nil)
 	_ backend.AllReader      = (*Backend)(nil)
+	_ backend.Subscriber     = (*Backend)(nil)
+	_ backend.Checkpointer   = (*Backend)(nil)
 	_ backend.SoftDeleter    = (*Backend)(nil)
 	_ backend.Truncater      = (*Backend)(nil)
 )
@@ -35,6 +37,9 @@ type Backend struct {
 	streams  map[string]*stream // by name, soft-deleted ones too
 	log      []*commit          // by position; never changed in place, so that readers may keep it
 	erased   int                // how many of log are
+
+	checkpoints map[string]savedCheckpoint // by name
+	waiting     waitingFor                 // what Subscribe has nothing more to yield of
 }
 
 // stream is an event stream that exists.
@@ -56,7 +61,7 @@ func (c *commit) lastVersion() uint64 { return c.events[len(c.events)-1].StreamV
 
 // New returns an empty event store.
 func New() *Backend {
-	return &Backend{streams: make(map[string]*stream)}
+	return &Backend{streams: make(map[string]*stream), checkpoints: make(map[string]savedCheckpoint)}
 }
 
 // BackendName returns "memory".
@@ -67,7 +72,8 @@ func (b *Backend) BackendName() string { return "memory" }
 func (b *Backend) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.closed, b.streams, b.log = true, nil, nil
+	b.closed, b.streams, b.log, b.checkpoints = true, nil, nil, nil
+	b.waiting.wakeAll()
 	return nil
 }
 

@@ -1,8 +1,10 @@
 package memory_test
 
 import (
+	"context"
 	"fmt"
 	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -39,6 +41,48 @@ func TestWhatIsErasedIsFreed(t *testing.T) {
 		t.Errorf("%d MiB are in use", stats.HeapAlloc>>20)
 	}
 	runtime.KeepAlive(b)
+}
+
+// An append wakes those whom it concerns, however many others wait.
+func TestManySubscriptionsEachGetTheirEvents(t *testing.T) {
+	const n = 10_000
+	b := memory.New()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var idle, done sync.WaitGroup
+	idle.Add(n)
+	events := make([]int, n)
+	for i := range n {
+		done.Go(func() {
+			options := backend.SubscribeOptions{Stream: fmt.Sprintf("account-%d", i)}
+			batches := 0
+			for batch, err := range backend.Subscribe(ctx, b, options) {
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if batches++; batches == 1 {
+					idle.Done()
+				}
+				if events[i] += len(batch.Events); events[i] == 2 {
+					if batches > 3 {
+						t.Errorf("subscription %d was told something %d times, want 3 at most", i, batches)
+					}
+					return
+				}
+			}
+		})
+	}
+	idle.Wait()
+	for range 2 {
+		for i := range n {
+			event := []backend.UnsavedEvent{{EventType: "Happened"}}
+			if _, err := backend.Append(t.Context(), b, fmt.Sprintf("account-%d", i), backend.AnyVersion(), event, uuid.Nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	done.Wait()
 }
 
 func BenchmarkAppend(b *testing.B) {

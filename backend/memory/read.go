@@ -189,7 +189,7 @@ func (b *Backend) nextBatch(log []*commit, under string, want uint64) (batch []b
 	for len(log) > 0 && count < want {
 		c := log[0]
 		log = log[1:]
-		if c.erased || under != "" && !isUnder(c.streamUUID, under) {
+		if c.erased || !selected(c.streamUUID, under) {
 			continue
 		}
 		taken = append(taken, c)
@@ -206,6 +206,13 @@ func (b *Backend) nextBatch(log []*commit, under string, want uint64) (batch []b
 		}
 	}
 	return batch, log
+}
+
+// selected reports whether an event stream is seen by those who read or follow
+// all that are under a prefix, or all where that is empty. The store's own, whose
+// names start with "$", are seen by nobody.
+func selected(streamUUID, under string) bool {
+	return streamUUID[0] != '$' && (under == "" || isUnder(streamUUID, under))
 }
 
 // isUnder reports what [tributary.Subjects.Under] matches.
