@@ -13,8 +13,7 @@ import (
 type Checkpoint struct {
 	store    Store
 	key      string
-	known    bool // false: not loaded or saved yet
-	revision uint64
+	revision uint64 // when it was last loaded or saved; 0: it wasn't, or there was none
 }
 
 // NewCheckpoint returns the checkpoint that is kept under a key.
@@ -34,17 +33,12 @@ func (c *Checkpoint) Load(ctx context.Context) (uint64, error) {
 			return 0, &backend.CorruptedError{Reason: "the checkpoint " + c.key + " is no position", Err: err}
 		}
 	}
-	c.known, c.revision = true, revision
+	c.revision = revision
 	return position, nil
 }
 
 // Save is as backend.Checkpoint says.
 func (c *Checkpoint) Save(ctx context.Context, position uint64) error {
-	if !c.known {
-		if _, err := c.Load(ctx); err != nil {
-			return err
-		}
-	}
 	want := strconv.FormatUint(position, 10)
 	revision, err := c.store.Save(ctx, c.key, []byte(want), c.revision)
 	if errors.Is(err, ErrRevision) {
