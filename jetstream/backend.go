@@ -75,6 +75,7 @@ type Backend struct {
 	acks     *acks
 	closed   atomic.Bool
 	done     chan struct{} // closed with it
+	tails    *tails
 	keys     *keys
 	durable  *durable.Subscriptions
 	paths    paths
@@ -118,6 +119,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
 		acks:     newAcks(nc),
 		done:     make(chan struct{}),
 	}
+	b.tails = newTails(b)
 	b.keys = &keys{b: b}
 	b.durable = durable.New(durableStore{b}, b.log)
 	ctx, cancel, err := b.begin(ctx)

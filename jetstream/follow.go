@@ -71,6 +71,9 @@ type follower struct {
 	scan    *scan
 	commits assembly
 	status  chan nats.Status // where the connection comes back, or is closed
+	slot    bool             // it has one of followSlots
+	tail    *tailer          // nil: it has a consumer of its own
+	deliver func(*stored)    // is given the messages; nil: they are to be yielded
 
 	events   []backend.RecordedEvent // to be yielded
 	reached  uint64                  // the position up to which everything is in events or was yielded
@@ -85,7 +88,8 @@ type follower struct {
 	from    uint64 // the first version that is wanted; 0: any
 	id      uint64 // of the event stream that the last commit was of; 0: none came yet
 	want    uint64 // the version that comes next; 0: not known
-	retried int    // how often it was looked for anew
+	guessed bool   // want is what some server said
+	retried int    // how often want was looked for anew
 }
 
 // run yields batches until yield returns false, then it returns nil, or until
@@ -96,13 +100,18 @@ func (f *follower) run(ctx context.Context, yield func(backend.Batch) bool) erro
 	}
 	f.status = f.b.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
 	defer f.b.nc.RemoveStatusListener(f.status)
-	defer func() { f.scan.drop(ctx) }()
+	defer f.end(ctx)
 	if f.caughtUp && !yield(f.batch()) { // from now
 		return nil
 	}
 	for {
 		m, err := f.next(ctx)
-		if m != nil {
+		switch {
+		case m == nil:
+		case f.deliver != nil:
+			f.deliver(m)
+			f.reached = m.position
+		default:
 			err = f.take(ctx, m)
 		}
 		if err != nil {
@@ -184,8 +193,14 @@ func (f *follower) next(ctx context.Context) (*stored, error) {
 	if err := f.b.mayBegin(ctx); err != nil {
 		return nil, err
 	}
+	if f.tail != nil {
+		return f.nextOfTail(ctx)
+	}
 	s := f.scan
 	if s.sub == nil {
+		if err := f.takeSlot(ctx); err != nil {
+			return nil, err
+		}
 		if err := f.open(ctx); err != nil {
 			return nil, err
 		}
@@ -210,7 +225,7 @@ func (f *follower) next(ctx context.Context) (*stored, error) {
 		case untold:
 			wait = lull
 		}
-		if msg, err := f.wait(ctx, wait); err != nil {
+		if msg, err := f.wait(ctx, wait); err != nil || f.tail != nil {
 			return nil, err
 		} else if msg == nil {
 			return nil, nil
@@ -227,7 +242,13 @@ func (f *follower) wait(ctx context.Context, wait time.Duration) (*nats.Msg, err
 	s := f.scan
 	s.timer.Reset(wait)
 	defer s.timer.Stop()
+	var wanted chan struct{}
+	if f.slot && f.caughtUp && wait != lull {
+		wanted = f.b.tails.wanted
+	}
 	select {
+	case <-wanted:
+		return nil, f.moveToTail(ctx)
 	case msg := <-s.messages:
 		return msg, nil
 	case <-s.timer.C:
@@ -285,6 +306,7 @@ func (f *follower) recover(ctx context.Context, err error) error {
 		}
 		return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
 	}
+	f.leaveTail()
 	f.scan.replace(ctx, err)
 	pause(ctx, f.scan.replaced)
 	return nil
@@ -328,6 +350,13 @@ func (f *follower) take(ctx context.Context, m *stored) error {
 	return nil
 }
 
+// end gives up all that the range holds.
+func (f *follower) end(ctx context.Context) {
+	f.leaveTail()
+	f.scan.drop(ctx)
+	f.giveSlot()
+}
+
 // checkVersions returns an error where versions are missing before a commit of
 // the one event stream that is subscribed to.
 func (f *follower) checkVersions(ctx context.Context, c *commit) error {
@@ -344,13 +373,15 @@ func (f *follower) checkVersions(ctx context.Context, c *commit) error {
 		// What was truncated meanwhile, or erased, isn't missing.
 		if now.exists && now.state.ID == c.streamID() && now.state.First <= f.want {
 			gap := &backend.CorruptedError{StreamUUID: f.one.uuid, FirstVersion: f.want, LastVersion: c.before(), Position: f.reached, Reason: "events are missing after it"}
-			if f.retried++; f.retried > 2 {
+			switch f.retried++; {
+			case f.retried <= 2:
+				return fmt.Errorf("%w: position %d", errGap, f.reached)
+			case !f.guessed:
 				return gap
 			}
-			return fmt.Errorf("%w: position %d", errGap, f.reached)
 		}
 	}
-	f.id, f.want, f.retried = c.streamID(), c.version()+1, 0
+	f.id, f.want, f.guessed, f.retried = c.streamID(), c.version()+1, false, 0
 	return nil
 }
 
