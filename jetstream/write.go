@@ -183,7 +183,7 @@ func (b *Backend) recogniseParts(ctx context.Context, w *write, first *stored) (
 
 // publish sends w once, waits for the answer, and judges it.
 func (b *Backend) publish(ctx context.Context, w *write, wait time.Duration) (uint64, verdict, error) {
-	ack := b.acks.get()
+	ack := b.acks.get(w.subject)
 	token, v, err := b.send(ctx, w, ack)
 	if err != nil {
 		return 0, v, err
@@ -194,6 +194,9 @@ func (b *Backend) publish(ctx context.Context, w *write, wait time.Duration) (ui
 		w.meanwhile = nil
 	}
 	answer, err := b.acks.wait(ctx, token, ack, wait)
+	if errors.Is(err, nats.ErrPermissionViolation) {
+		return 0, vRefused, notPermitted(err)
+	}
 	if err != nil {
 		return 0, vUnknown, b.explain(w.subject, err)
 	}
