@@ -92,7 +92,7 @@ func (b *Backend) insist(ctx context.Context, w *write, v verdict, err error) (u
 			}
 		case vUnknown:
 			unknown = true
-			wait *= 2 // a server that is slow is not helped by more of the same
+			wait = min(2*wait, maxTimeout) // a server that is slow is not helped by more of the same
 		}
 		b.log.DebugContext(ctx, "repeating a write", "subject", w.subject, "fence", w.before.position, "unknown", unknown, "error", err)
 		closed := b.nc.IsClosed() || b.closed.Load()
@@ -313,7 +313,7 @@ func (b *Backend) acknowledged(answer []byte) uint64 {
 		return 0
 	}
 	number, ok = bytes.CutSuffix(number, []byte{'}'})
-	if !ok {
+	if !ok || bytes.HasPrefix(number, []byte{'0'}) {
 		return 0
 	}
 	position, err := strconv.ParseUint(string(number), 10, 64)
