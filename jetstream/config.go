@@ -38,9 +38,9 @@ type Config struct {
 	// Empty: the connection's own.
 	Domain string
 
-	// Replicas is how many servers keep a copy, 1 to 5; at creation. An existing
-	// JetStream stream with fewer is refused. 0: one at creation, any number
-	// otherwise.
+	// Replicas is how many servers keep a copy, 1 to 5; at creation, which fails
+	// where there are fewer servers. An existing JetStream stream with fewer
+	// replicas is refused. 0: one at creation, any number otherwise.
 	Replicas int
 
 	// Storage is where the server keeps the events; at creation. An existing
