@@ -192,7 +192,14 @@ func TestAReaderCanHaveAnAnswerStoredInAnEventStream(t *testing.T) {
 	if _, err := b.ReadStream(within(t), "short", 1, 10, uuid.Nil); !errors.Is(err, backend.ErrCorrupted) {
 		t.Errorf("%v, want ErrCorrupted", err)
 	}
+	if _, err := b.AppendToStream(within(t), "short", events(1), uuid.Nil); !errors.Is(err, backend.ErrCorrupted) {
+		t.Errorf("an append: %v, want ErrCorrupted", err)
+	}
 	if err := reads[2].do(within(t), b); err != nil {
 		t.Errorf("another event stream: %v", err)
 	}
+	if err := b.DeleteStream(within(t), backend.Stream{UUID: "short"}, uuid.Nil); err != nil {
+		t.Error(err)
+	}
+	appendTo(t, b, "short", events(1))
 }

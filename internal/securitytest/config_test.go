@@ -49,13 +49,15 @@ func loadConfig(t *testing.T, file string) *server.Options {
 	return o
 }
 
-// start starts a server with a configuration file. What the file takes from the
+// start starts a server with a configuration file, but for loopback only, and
+// without waiting for the disk at each write. What the file takes from the
 // environment must be there.
 func start(t *testing.T, file string) *testserver.Server {
 	t.Helper()
 	loaded := loadConfig(t, file)
 	return testserver.Single(t, testserver.WithServerOptions(func(o *server.Options) {
-		loaded.Host = o.Host // the files listen on all interfaces, by default
+		loaded.Host = o.Host
+		loaded.SyncAlways = false
 		*o = *loaded
 	}))
 }
