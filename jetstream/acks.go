@@ -1,7 +1,10 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -116,18 +119,21 @@ type ack struct {
 	answer     chan *nats.Msg // has room for it
 	timer      *time.Timer
 	connection uint64 // acks.seen when it was sent
+	subject    string // that the write is sent to
+	lastError  error  // the connection's, before that
 }
 
 func (a *ack) receive(answer *nats.Msg) { a.answer <- answer }
 
-// get returns an ack for a write that is now sent; put gives it back, once the
-// answer has come or won't.
-func (a *acks) get() *ack {
+// get returns an ack for a write that is now sent to a subject; put gives it
+// back, once the answer has come or won't.
+func (a *acks) get(subject string) *ack {
 	got, ok := a.pool.Get().(*ack)
 	if !ok {
 		got = &ack{answer: make(chan *nats.Msg, 1), timer: time.NewTimer(time.Hour)}
 	}
 	got.connection = a.seen.Load()
+	got.subject, got.lastError = subject, a.nc.LastError()
 	return got
 }
 
@@ -157,7 +163,31 @@ func (a *acks) lost(connection uint64) error {
 	return nil
 }
 
-// wait waits for the answer to the write sent with token, for at most wait.
+// refused returns the server's word that this connection may not publish to a
+// subject, where it came after the last error was before: the server says so
+// beside the answer, which then never comes.
+func (a *acks) refused(subject string, before error) error {
+	if last := a.nc.LastError(); isRefusal(last, subject) && last != before {
+		return last
+	}
+	return nil
+}
+
+// isRefusal reports whether err says that the connection may not publish to
+// subject (nats-server 2.15.2, client.go, pubPermissionViolation).
+func isRefusal(err error, subject string) bool {
+	return errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), fmt.Sprintf("Publish to %q", subject))
+}
+
+// isInboxRefusal reports whether err says that the connection may not subscribe
+// to inboxes such as inbox, so that it is never answered anything.
+func isInboxRefusal(err error, inbox string) bool {
+	prefix := inbox[:strings.LastIndexByte(inbox, '.')+1]
+	return errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `Subscription to "`+prefix)
+}
+
+// wait waits for the answer to the write sent with token, for at most wait. The
+// error is [nats.ErrPermissionViolation] where the server refused the write.
 func (a *acks) wait(ctx context.Context, token uint64, w *ack, wait time.Duration) (*nats.Msg, error) {
 	late := error(nats.ErrTimeout)
 	ctx, rest := shorten(ctx, wait)
@@ -178,7 +208,7 @@ func (a *acks) wait(ctx context.Context, token uint64, w *ack, wait time.Duratio
 			}
 		}
 		if err == nil {
-			err = a.lost(w.connection)
+			err = cmp.Or(a.refused(w.subject, w.lastError), a.lost(w.connection))
 		}
 		if err == nil {
 			continue

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -92,12 +91,16 @@ type stored struct {
 }
 
 // request sends a request that changes nothing, and sends it again until it is
-// answered or ctx ends.
+// answered or ctx ends, or the server says that it isn't permitted.
 func (b *Backend) request(ctx context.Context, subject string, data []byte) (*nats.Msg, error) {
+	before := b.nc.LastError()
 	for tries := 0; ; tries++ {
 		msg, err := b.requestOnce(ctx, &nats.Msg{Subject: subject, Data: data}, b.cfg.RequestTimeout)
 		if err == nil {
 			return msg, nil
+		}
+		if refused := b.acks.refused(subject, before); refused != nil {
+			return nil, notPermitted(refused)
 		}
 		err = b.explain(subject, err)
 		if errors.Is(err, nats.ErrConnectionClosed) || b.closed.Load() {
@@ -121,7 +124,7 @@ func (b *Backend) requestOnce(ctx context.Context, msg *nats.Msg, wait time.Dura
 // server reports a missing permission beside it, not in it.
 func (b *Backend) explain(subject string, err error) error {
 	last := b.nc.LastError() // which may be an old one, of someone else's
-	if errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(strings.ToLower(last.Error()), strings.ToLower(subject)) {
+	if isRefusal(last, subject) || isInboxRefusal(last, b.nc.NewInbox()) {
 		return fmt.Errorf("request to %s: %w (the connection's last error: %w)", subject, err, last)
 	}
 	return fmt.Errorf("request to %s: %w", subject, err)

@@ -60,7 +60,9 @@ import (
 //
 // Where a context has no deadline, [Config.Timeout] bounds the operation. A
 // server that can't be reached is [backend.ErrUnavailable] when that time is
-// over; until then requests are repeated, across reconnects.
+// over; until then requests are repeated, across reconnects. A permission that is
+// missing is [backend.ErrUnavailable], too, which then wraps
+// [nats.ErrPermissionViolation] and names the subject.
 type Backend struct {
 	nc       *nats.Conn
 	cfg      Config

@@ -38,9 +38,9 @@ type Config struct {
 	// Empty: the connection's own.
 	Domain string
 
-	// Replicas is how many servers keep a copy, 1 to 5; at creation. An existing
-	// JetStream stream with fewer is refused. 0: one at creation, any number
-	// otherwise.
+	// Replicas is how many servers keep a copy, 1 to 5; at creation, which fails
+	// where there are fewer servers. An existing JetStream stream with fewer
+	// replicas is refused. 0: one at creation, any number otherwise.
 	Replicas int
 
 	// Storage is where the server keeps the events; at creation. An existing
@@ -156,8 +156,8 @@ func (c Config) check() error {
 	switch {
 	case len(c.Stream) > 128 || strings.ContainsFunc(c.Stream, notInStreamName):
 		return bad("Stream", fmt.Sprintf("%.140q", c.Stream), "at most 128 letters, digits, - and _")
-	case strings.ContainsFunc(c.Domain, notInStreamName):
-		return bad("Domain", fmt.Sprintf("%.140q", c.Domain), "letters, digits, - and _")
+	case len(c.Domain) > 128 || strings.ContainsFunc(c.Domain, notInStreamName): // or subjects were too long for the server
+		return bad("Domain", fmt.Sprintf("%.140q", c.Domain), "at most 128 letters, digits, - and _")
 	case c.Replicas < 0 || c.Replicas > 5:
 		return bad("Replicas", c.Replicas, "0 to 5")
 	case c.Storage != FileStorage && c.Storage != MemoryStorage:

@@ -66,9 +66,15 @@ func unavailable(ctx context.Context, cause error) error {
 		return fmt.Errorf("waiting for the server: %w", err)
 	case err != nil && !errors.Is(cause, err):
 		return fmt.Errorf("%w: %w, last: %w", backend.ErrUnavailable, err, cause)
+	case errors.Is(cause, backend.ErrUnavailable):
+		return cause
 	}
 	return fmt.Errorf("%w: %w", backend.ErrUnavailable, cause)
 }
+
+// notPermitted is the error of what the server refused for want of a permission,
+// which err names.
+func notPermitted(err error) error { return fmt.Errorf("%w: %w", backend.ErrUnavailable, err) }
 
 // outcomeUnknown is the error of a write that may be stored. It is never
 // [backend.ErrUnavailable] as well, which says that nothing was written.

@@ -99,8 +99,11 @@ type importWrite struct {
 	token  uint64
 	sent   time.Time
 	answer *nats.Msg
-	v      verdict // what came of it
-	err    error
+
+	lastError error // the connection's, before it was sent
+
+	v   verdict // what came of it
+	err error
 }
 
 func (w *importWrite) receive(answer *nats.Msg) {

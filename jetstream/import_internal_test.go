@@ -278,7 +278,7 @@ func TestAnswersToOthersAreIgnored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ack := b.acks.get()
+	ack := b.acks.get("")
 	token, err := b.acks.expect(ack)
 	if err != nil {
 		t.Fatal(err)

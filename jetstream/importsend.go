@@ -82,7 +82,7 @@ func (im *importer) send(ctx context.Context, s *importStream) {
 		im.goOn(ctx, s, maxGroup, nil, true)
 		return
 	}
-	w := &importWrite{attempt: a, im: im, stream: s}
+	w := &importWrite{attempt: a, im: im, stream: s, lastError: im.b.nc.LastError()}
 	w.token, w.v, w.err = im.b.send(ctx, &a.write, w)
 	w.sent = time.Now()
 	if w.err != nil {
@@ -165,11 +165,15 @@ func (im *importer) answered(ctx context.Context, w *importWrite) {
 // giveUp goes on with the attempts that have waited long enough, or with all.
 func (im *importer) giveUp(ctx context.Context, all bool) {
 	for w := range im.underway {
-		if !all && time.Since(w.sent) < im.b.cfg.RequestTimeout || !im.b.acks.forget(w.token) {
+		refused := im.b.acks.refused(w.subject, w.lastError)
+		if !all && refused == nil && time.Since(w.sent) < im.b.cfg.RequestTimeout || !im.b.acks.forget(w.token) {
 			continue
 		}
 		delete(im.underway, w)
 		w.v, w.err = vUnknown, im.b.explain(w.subject, nats.ErrTimeout)
+		if refused != nil {
+			w.v, w.err = vRefused, notPermitted(refused)
+		}
 		im.goOn(ctx, w.stream, w.stream.taken, w, true)
 	}
 }

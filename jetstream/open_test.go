@@ -225,7 +225,7 @@ func TestOpenRefusesABadConfig(t *testing.T) {
 	for field, cfgs := range map[string][]jetstream.Config{
 		"Stream":           {{Stream: "a b"}, {Stream: "a.b"}, {Stream: "*"}, {Stream: ">"}, {Stream: "a/b"}, {Stream: "ä"}, {Stream: strings.Repeat("x", 200)}},
 		"Prefix":           {{Prefix: "a b"}, {Prefix: "*"}, {Prefix: "a.>"}, {Prefix: ".a"}, {Prefix: "a."}, {Prefix: "a..b"}, {Prefix: "$JS"}, {Prefix: strings.Repeat("x", 200)}},
-		"Domain":           {{Domain: "a.b"}, {Domain: "*"}, {Domain: "a b"}},
+		"Domain":           {{Domain: "a.b"}, {Domain: "*"}, {Domain: "a b"}, {Domain: strings.Repeat("x", 200)}},
 		"Replicas":         {{Replicas: -1}, {Replicas: 6}},
 		"Storage":          {{Storage: -1}, {Storage: 2}},
 		"MaxBytes":         {{MaxBytes: -1}},

@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -138,7 +139,8 @@ func (s *scan) await(ctx context.Context) (*stored, error) {
 			continue
 		}
 		s.replace(ctx, err)
-		if s.b.nc.IsClosed() || !pause(ctx, s.replaced) {
+		// A refusal names the consumer, so it is none of an earlier time.
+		if s.b.nc.IsClosed() || errors.Is(err, nats.ErrPermissionViolation) || !pause(ctx, s.replaced) {
 			return nil, unavailable(ctx, err)
 		}
 	}

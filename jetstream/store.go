@@ -131,6 +131,9 @@ func (b *Backend) createStream(ctx context.Context) (streamInfo, error) {
 	if isAPIError(err, codeStreamNameInUse) {
 		return b.streamInfo(ctx)
 	}
+	if err != nil && config.Replicas > 1 {
+		err = fmt.Errorf("creating it with %d replicas: %w", config.Replicas, err)
+	}
 	return info, err
 }
 

@@ -92,7 +92,7 @@ func (b *Backend) insist(ctx context.Context, w *write, v verdict, err error) (u
 			}
 		case vUnknown:
 			unknown = true
-			wait *= 2 // a server that is slow is not helped by more of the same
+			wait = min(2*wait, maxTimeout) // a server that is slow is not helped by more of the same
 		}
 		b.log.DebugContext(ctx, "repeating a write", "subject", w.subject, "fence", w.before.position, "unknown", unknown, "error", err)
 		closed := b.nc.IsClosed() || b.closed.Load()
@@ -183,7 +183,7 @@ func (b *Backend) recogniseParts(ctx context.Context, w *write, first *stored) (
 
 // publish sends w once, waits for the answer, and judges it.
 func (b *Backend) publish(ctx context.Context, w *write, wait time.Duration) (uint64, verdict, error) {
-	ack := b.acks.get()
+	ack := b.acks.get(w.subject)
 	token, v, err := b.send(ctx, w, ack)
 	if err != nil {
 		return 0, v, err
@@ -194,6 +194,9 @@ func (b *Backend) publish(ctx context.Context, w *write, wait time.Duration) (ui
 		w.meanwhile = nil
 	}
 	answer, err := b.acks.wait(ctx, token, ack, wait)
+	if errors.Is(err, nats.ErrPermissionViolation) {
+		return 0, vRefused, notPermitted(err)
+	}
 	if err != nil {
 		return 0, vUnknown, b.explain(w.subject, err)
 	}
@@ -310,7 +313,7 @@ func (b *Backend) acknowledged(answer []byte) uint64 {
 		return 0
 	}
 	number, ok = bytes.CutSuffix(number, []byte{'}'})
-	if !ok {
+	if !ok || bytes.HasPrefix(number, []byte{'0'}) {
 		return 0
 	}
 	position, err := strconv.ParseUint(string(number), 10, 64)

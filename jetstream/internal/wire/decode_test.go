@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/textproto"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -299,9 +300,13 @@ func FuzzDecode(f *testing.F) {
 		text, body, _ := strings.Cut(m.text, "\n\n")
 		f.Add(text, []byte(body))
 	}
+	for _, text := range nastyHeaders() {
+		f.Add(text, []byte("x"))
+	}
 	f.Add("Trib-Commit: 1 events\nTrib-Version: 9\nTrib-Stream: 1 2026-03-01T08:00:00Z\nTrib-Id: ,,,,\nTrib-Size: 0,0,0,0,0", []byte("\n\n\n\n"))
 	f.Fuzz(func(t *testing.T, text string, body []byte) {
 		header := parseHeader(text)
+		checkMemory(t, header, body)
 		rec, err := Decode(header, body)
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) {
@@ -341,6 +346,45 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// checkMemory checks that decoding allocates no more than a constant times what
+// there is to decode. Only metadata that stands for all events may take more: each
+// event has a copy of its own, since it is the caller's.
+func checkMemory(t *testing.T, header map[string][]string, body []byte) {
+	size, metadata := len(body), 0
+	for name, values := range header {
+		for _, value := range values {
+			size += len(name) + len(value)
+		}
+	}
+	for _, value := range header[HeaderMetadata] {
+		metadata = max(metadata, len(value))
+	}
+	events := 0
+	decode := func() {
+		if rec, err := Decode(header, body); err == nil {
+			events = rec.Events
+			_ = rec.Chain()
+			_, _ = rec.AppendEvents(nil, testCommon, 0, math.MaxUint64)
+		}
+	}
+	// An event is some 250 bytes, of which a slice that grows has allocated up to
+	// five times as much in the end, and takes 37 bytes of header at least.
+	least := ^uint64(0)
+	for range 3 { // others may allocate meanwhile
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		decode()
+		runtime.ReadMemStats(&after)
+		least = min(least, after.TotalAlloc-before.TotalAlloc)
+		if least <= uint64(16<<10+64*size) {
+			return
+		}
+	}
+	if most := uint64(16<<10 + 64*size + 2*events*metadata); least > most {
+		t.Fatalf("%d bytes allocated for %d events in a message of %d, want at most %d", least, events, size, most)
+	}
+}
+
 // checkReencodes encodes what was decoded, if it is within the limits, and checks
 // that it decodes to the same again.
 func checkReencodes(t *testing.T, rec *Record, got []backend.RecordedEvent) {
@@ -376,4 +420,31 @@ func parseHeader(text string) map[string][]string {
 		}
 	}
 	return header
+}
+
+// nastyHeaders are those of messages that claim to be much: as many events,
+// parts, links and bytes as headers of 64 KiB can tell of.
+func nastyHeaders() []string {
+	const stream = "Trib-Stream: 1 2026-03-01T08:00:00Z\n"
+	ids := make([]string, 800)
+	for i := range ids {
+		ids[i] = nthID(byte(i + 1)).String()
+	}
+	many := "Trib-Commit: 1 events\nTrib-Version: 800\n" + stream + "Trib-Id: " + strings.Join(ids, ",") + "\nTrib-Type: T\nTrib-Created: 2026-03-01T09:30:00Z\n"
+	one := "Trib-Commit: 1 events\nTrib-Version: 18446744073709551614\n" + stream + "Trib-Id: " + ids[0] + "\nTrib-Type: T\nTrib-Created: 2026-03-01T09:30:00Z\n"
+	return []string{
+		many + "Trib-Size: " + strings.Repeat("0,", 799) + "0\nTrib-Metadata: " + strings.Repeat("m", 32<<10),
+		many + "Trib-Size: " + strings.Repeat("4294967295,", 799) + "4294967295",
+		one + "Trib-Size: 4294967295",
+		one + "Trib-Size: 18446744073709551615",
+		one + "Trib-Part: 1000/1000 18446744073709551613",
+		one + "Trib-Part: 1/4294967296 new",
+		one + "Trib-First: 18446744073709551615",
+		one + "Trib-Chain: " + strings.Repeat("18446744073709551615:4294967295:1000 ", 1500),
+		one + "Trib-Chain: " + strings.Repeat(":", 60<<10),
+		one + "Trib-Metadata: " + strings.Repeat("%00", 20<<10),
+		one + "Trib-Metadata: " + strings.Repeat("%", 60<<10),
+		"Trib-Commit: 1 events\nTrib-Version: 99999\n" + stream + "Trib-Id: " + strings.Repeat(",", 60<<10),
+		strings.Repeat("Trib-Id: x\n", 5000) + "Trib-Commit: 1 events",
+	}
 }

@@ -1,0 +1,37 @@
+package securitytest
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/tributary-es/tributary/internal/testserver"
+)
+
+// If this fails with a newer server, Open can check what docs/security.md says
+// that it can't.
+func TestNoClientLearnsWhetherTheServerSyncsEachWrite(t *testing.T) {
+	for name, options := range map[string][]testserver.Option{"always": {testserver.SyncAlways()}, "by default": nil} {
+		nc := testserver.Single(t, options...).Connect(t)
+		open(t, nc)
+		for _, subject := range []string{"$JS.API.STREAM.INFO.EVENTS", "$JS.API.INFO", "$JS.API.STREAM.LIST"} {
+			answer, _ := request(t, nc, &nats.Msg{Subject: subject})
+			if strings.Contains(string(answer.Data), "sync") {
+				t.Errorf("%s, syncing %s: %s", subject, name, answer.Data)
+			}
+		}
+	}
+}
+
+func TestTheFilesSyncEachWrite(t *testing.T) {
+	setPasswords(t)
+	for _, tenant := range []string{"ACME", "UMBRELLA"} {
+		t.Setenv(tenant+"_PASSWORD", "secret-of-"+tenant)
+	}
+	for _, file := range []string{"accounts.conf", "readers.conf", "tenants.conf"} {
+		if !loadConfig(t, file).SyncAlways {
+			t.Errorf("%s doesn't", file)
+		}
+	}
+}
