@@ -90,7 +90,7 @@ func (k *keys) do(ctx context.Context, what func(context.Context, natsjs.KeyValu
 		err := k.once(ctx, what)
 		apiErr, isAPIError := errors.AsType[*natsjs.APIError](err)
 		switch {
-		case err == nil, errors.Is(err, durable.ErrRevision):
+		case err == nil, errors.Is(err, durable.ErrRevision), errors.Is(err, nats.ErrPermissionViolation):
 			return err
 		case isAPIError && apiErr.Code != 503:
 			return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
@@ -107,14 +107,16 @@ func (k *keys) do(ctx context.Context, what func(context.Context, natsjs.KeyValu
 func (k *keys) once(ctx context.Context, what func(context.Context, natsjs.KeyValue) error) error {
 	ctx, cancel := within(ctx, k.b.cfg.RequestTimeout)
 	defer cancel()
+	before := k.b.nc.LastError()
 	kv, err := k.open(ctx)
-	if err != nil {
-		return err
+	if err == nil {
+		err = what(ctx, kv)
 	}
-	if err := what(ctx, kv); err != nil {
-		return k.b.explain("$KV."+kv.Bucket(), err)
+	if last := k.b.nc.LastError(); err != nil && last != before && errors.Is(last, nats.ErrPermissionViolation) &&
+		strings.Contains(last.Error(), SubscriptionsBucket(k.b.cfg.Stream)) {
+		return notPermitted(last)
 	}
-	return nil
+	return err
 }
 
 // load returns the value of a key and its revision; revision 0: there is none.

@@ -96,7 +96,7 @@ func TestEveryPermissionThatTheReadmeListsIsNeededAndNamedWhereItIsMissing(t *te
 }
 
 func openAndUseEverything(ctx context.Context, nc *nats.Conn) (errs []error) {
-	cfg := jetstream.Config{Timeout: 500 * time.Millisecond, RequestTimeout: 100 * time.Millisecond}
+	cfg := jetstream.Config{Timeout: 5 * time.Second, RequestTimeout: 200 * time.Millisecond}
 	b, err := jetstream.Open(ctx, nc, cfg)
 	if err != nil {
 		return []error{err}
@@ -131,9 +131,47 @@ func useEverything(ctx context.Context, b *jetstream.Backend) map[string]error {
 	for _, err := range backend.ReadAll(ctx, b, backend.ReadAllOptions{Under: "orders"}, uuid.Nil) {
 		errs["all"] = err
 	}
+	for _, err := range b.Subscribe(ctx, backend.SubscribeOptions{Under: "orders"}) {
+		errs["subscribe"] = err
+		break
+	}
+	errs["consume"] = consumeOnce(ctx, b)
+	_, errs["subscriptions"] = b.Subscriptions(ctx)
+	if checkpoint, err := b.OpenCheckpoint(ctx, "mine"); err != nil {
+		errs["checkpoint"] = err
+	} else {
+		errs["checkpoint"] = checkpoint.Save(ctx, 1)
+	}
 	errs["truncate"] = backend.Truncate(ctx, b, name, 150, uuid.Nil)
 	errs["soft-delete"] = backend.SoftDelete(ctx, b, name, backend.StreamExists(), uuid.Nil)
 	errs["restore"] = backend.Restore(ctx, b, name, uuid.Nil)
 	errs["delete"] = b.DeleteStream(ctx, backend.Stream{UUID: name}, uuid.Nil)
 	return errs
+}
+
+// consumeOnce handles a commit, parks it, and forgets the subscription.
+func consumeOnce(ctx context.Context, b *jetstream.Backend) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	handled := errors.New("handled")
+	err := make(chan error, 1)
+	go func() {
+		err <- b.Consume(ctx, "once", backend.ConsumeOptions{MaxAttempts: 1}, func(context.Context, backend.Commit) error { return handled })
+	}()
+	for {
+		select {
+		case err := <-err:
+			return err
+		default:
+		}
+		if parked, parkedErr := b.Parked(ctx, "once"); parkedErr == nil && len(parked) > 0 {
+			if deleteErr := b.DeleteSubscription(ctx, "once"); deleteErr != nil {
+				return deleteErr
+			}
+			if ended := <-err; !errors.Is(ended, backend.ErrSubscriptionNotFound) {
+				return ended
+			}
+			return nil
+		}
+	}
 }

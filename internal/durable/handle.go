@@ -47,8 +47,8 @@ func (t *term) call(ctx context.Context, c backend.Commit) (err error, stack str
 	return t.handler(ctx, c), ""
 }
 
-// finish goes on from what became of an item.
-func (t *term) finish(r result) {
+// finish goes on from what became of an item. An error ends the term.
+func (t *term) finish(r result) error {
 	it := r.item
 	t.work.ended(r)
 	switch {
@@ -58,7 +58,9 @@ func (t *term) finish(r result) {
 	case r.err == nil:
 		t.finished(it, r.held)
 	case t.ctx.Err() != nil: // what failed, failed because of that
-	case it.request != nil || it.parked != nil: // the store was away
+	case (it.request != nil || it.parked != nil) && t.s.store.Final(r.err):
+		return fmt.Errorf("parking position %d of %q: %w", it.commit.Position, it.commit.StreamUUID, r.err)
+	case it.request != nil || it.parked != nil: // the store was away, or is full
 		t.s.log.DebugContext(t.ctx, "parking", "subscription", t.name, "position", it.commit.Position, "error", r.err)
 		t.work.again(it, t.retryDelay(it.commit.Attempt+1))
 	case r.stack != "" || it.commit.Attempt >= t.options.MaxAttempts:
@@ -67,6 +69,7 @@ func (t *term) finish(r result) {
 	default:
 		t.work.again(it, t.retryDelay(it.commit.Attempt))
 	}
+	return nil
 }
 
 // finished goes on after an item that is dealt with.

@@ -141,7 +141,9 @@ func (t *term) loop() error {
 			}
 			t.dispatch(f.batch)
 		case r := <-t.work.results:
-			t.finish(r)
+			if err := t.finish(r); err != nil {
+				return err
+			}
 		case s := <-t.saves:
 			t.saving = false
 			if err := t.afterSave(s); err != nil {
