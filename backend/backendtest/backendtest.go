@@ -52,6 +52,8 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 		{"forward", forwardClauses},
 		{"backward", backwardClauses},
 		{"all", allClauses},
+		{"subscribe", subscribeClauses},
+		{"live", liveClauses},
 		{"softdelete", softDeleteClauses},
 		{"truncate", truncateClauses},
 		{"context", contextClauses},
