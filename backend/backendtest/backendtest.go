@@ -54,6 +54,7 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 		{"all", allClauses},
 		{"subscribe", subscribeClauses},
 		{"live", liveClauses},
+		{"checkpoint", checkpointClauses},
 		{"softdelete", softDeleteClauses},
 		{"truncate", truncateClauses},
 		{"context", contextClauses},

@@ -44,6 +44,60 @@ func closeClauses(t *testing.T, b backend.Backend, open func(t *testing.T) backe
 			t.Fatalf("it ended after %d of 200 events without an error", n)
 		}
 	})
+	t.Run("closing a backend ends its subscriptions with ErrUnavailable, those that wait too", func(t *testing.T) {
+		if _, ok := b.(backend.Subscriber); !ok {
+			t.Skip("the backend is no backend.Subscriber")
+		}
+		s := fresh(t, open(t))
+		s.add(1, 1, 1)
+		busy := s.follow(backend.SubscribeOptions{Stream: s.name, BatchSize: 1})
+		busy.until(1)
+		idle, ended := make(chan struct{}, 2), make(chan error, 2)
+		for _, options := range []backend.SubscribeOptions{{Stream: s.name}, {From: backend.FromNow()}} {
+			go func() {
+				told := false
+				for batch, err := range s.subscribe(options) {
+					if err != nil {
+						ended <- err
+						return
+					}
+					if batch.CaughtUp && !told {
+						told = true
+						idle <- struct{}{}
+					}
+				}
+				ended <- nil
+			}()
+		}
+		for range 2 {
+			select {
+			case <-idle:
+			case <-s.ctx.Done():
+				t.Fatal("a subscription did not catch up")
+			}
+		}
+		must(t, s.b.(interface{ Close() error }).Close())
+		wantErr(t, <-ended, backend.ErrUnavailable)
+		wantErr(t, <-ended, backend.ErrUnavailable)
+		busy.wantEnd(backend.ErrUnavailable)
+	})
+	t.Run("a checkpoint of a closed backend returns ErrUnavailable", func(t *testing.T) {
+		if _, ok := b.(backend.Checkpointer); !ok {
+			t.Skip("the backend is no backend.Checkpointer")
+		}
+		s := fresh(t, open(t))
+		c, err := backend.OpenCheckpoint(s.ctx, s.b, "projection")
+		must(t, err)
+		must(t, c.Save(s.ctx, 1))
+		must(t, s.b.(interface{ Close() error }).Close())
+		_, err = c.Load(s.ctx)
+		wantErr(t, err, backend.ErrUnavailable)
+		wantErr(t, c.Save(s.ctx, 2), backend.ErrUnavailable)
+		if c, err = backend.OpenCheckpoint(s.ctx, s.b, "projection"); err == nil { // which need not ask the store
+			_, err = c.Load(s.ctx)
+		}
+		wantErr(t, err, backend.ErrUnavailable)
+	})
 	t.Run("closing a backend under appends lets them end: acknowledged, ErrUnavailable or ErrOutcomeUnknown", func(t *testing.T) {
 		s := fresh(t, open(t))
 		s.add(1)
