@@ -19,8 +19,8 @@ type Checkpoint interface {
 
 	// Save keeps position, which may be lower than the last. It returns
 	// [ErrCheckpointMoved] where someone else saved since this Checkpoint was
-	// loaded or saved, and keeps what that saved; [ErrUnavailable] or
-	// [ErrOutcomeUnknown].
+	// loaded or saved, or ever, where it was neither, and keeps what that saved;
+	// [ErrUnavailable] or [ErrOutcomeUnknown].
 	Save(ctx context.Context, position uint64) error
 }
 

@@ -52,6 +52,7 @@ import (
 
 	"github.com/tributary-es/tributary"
 	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/internal/durable"
 )
 
 // Backend is a [backend.Backend] on NATS JetStream, with every capability. Its
@@ -67,11 +68,15 @@ type Backend struct {
 	subjects tributary.Subjects
 	api      apiSubjects
 	created  time.Time // when the JetStream stream was
+	replicas int       // of it, when it was opened
 	maxBytes int       // of a message, where the JetStream stream has a limit of its own; 0: none
 	heads    *headCache
 	queues   *queues
 	acks     *acks
 	closed   atomic.Bool
+	done     chan struct{} // closed with it
+	keys     *keys
+	durable  *durable.Subscriptions
 	paths    paths
 }
 
@@ -81,6 +86,7 @@ var (
 	_ backend.BackwardReader = (*Backend)(nil)
 	_ backend.AllReader      = (*Backend)(nil)
 	_ backend.Importer       = (*Backend)(nil)
+	_ backend.Subscriber     = (*Backend)(nil)
 	_ backend.SoftDeleter    = (*Backend)(nil)
 	_ backend.Truncater      = (*Backend)(nil)
 )
@@ -110,7 +116,10 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
 		heads:    newHeadCache(cfg.HeadCacheSize),
 		queues:   newQueues(cfg.EventsPerMessage == 0),
 		acks:     newAcks(nc),
+		done:     make(chan struct{}),
 	}
+	b.keys = &keys{b: b}
+	b.durable = durable.New(durableStore{b}, b.log)
 	ctx, cancel, err := b.begin(ctx)
 	if err != nil {
 		return nil, err
@@ -126,7 +135,10 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
 // [backend.ErrUnavailable], and so does an iteration under way at its next
 // request. The connection stays open.
 func (b *Backend) Close() error {
-	b.closed.Store(true)
+	if b.closed.Swap(true) {
+		return nil
+	}
+	close(b.done)
 	b.acks.close()
 	return nil
 }

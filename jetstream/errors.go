@@ -48,6 +48,9 @@ var (
 	// errTooLarge: what was to be written together doesn't go into one message.
 	errTooLarge = errors.New("too large to be written together")
 
+	// errGap: versions are missing, which may come in another way.
+	errGap = errors.New("versions are missing")
+
 	// errClosed: [Backend.Close] was called.
 	errClosed = errors.New("the backend is closed")
 

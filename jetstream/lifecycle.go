@@ -242,6 +242,11 @@ func (b *Backend) mark(ctx context.Context, streamUUID string, guess bool, plan 
 		return nil, err
 	}
 	defer cancel()
+	return b.markOn(ctx, t, guess, plan)
+}
+
+// markOn is mark where the operation has begun.
+func (b *Backend) markOn(ctx context.Context, t target, guess bool, plan func(context.Context, target, *head) (*marker, error)) (*head, error) {
 	if err := b.lock(ctx, t); err != nil {
 		return nil, unavailable(ctx, fmt.Errorf("waiting for other writes to %q: %w", t.uuid, err))
 	}
@@ -251,6 +256,7 @@ func (b *Backend) mark(ctx context.Context, streamUUID string, guess bool, plan 
 		h = &head{}
 	}
 	if h == nil {
+		var err error
 		if h, err = b.refreshHead(ctx, t); err != nil {
 			return nil, err
 		}

@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tributary-es/tributary/backend"
-	"github.com/tributary-es/tributary/jetstream/internal/wire"
 )
 
 // ReadAll is as the function [backend.ReadAll] says. It reads through an ordered
@@ -38,9 +37,6 @@ type allReader struct {
 	options backend.ReadAllOptions
 	batch   []backend.RecordedEvent
 	total   uint64
-
-	subject string // of the commit before, and its name
-	uuid    string
 }
 
 func (r *allReader) read(ctx context.Context, yield func([]backend.RecordedEvent) bool) error {
@@ -64,7 +60,7 @@ func (r *allReader) read(ctx context.Context, yield func([]backend.RecordedEvent
 	}
 	s := r.b.newScan(filter, r.options.After, end, expected)
 	defer s.drop(ctx)
-	var c commit
+	commits := assembly{b: r.b, after: r.options.After}
 	for {
 		m, err := s.next(ctx)
 		if err != nil {
@@ -73,16 +69,16 @@ func (r *allReader) read(ctx context.Context, yield func([]backend.RecordedEvent
 		if m == nil {
 			break
 		}
-		if err := r.add(ctx, &c, m); err != nil {
+		c, err := commits.add(ctx, m)
+		if err != nil {
 			return err
 		}
-		if !c.complete() {
+		if c == nil {
 			continue
 		}
-		if err := r.take(&c); err != nil {
+		if err := r.take(c, commits.uuid); err != nil {
 			return err
 		}
-		c.clear()
 		if len(r.batch) >= r.options.BatchSize {
 			full := r.batch
 			r.batch = nil
@@ -113,77 +109,15 @@ func (r *allReader) end(ctx context.Context) (uint64, error) {
 	return info.State.LastSeq, err
 }
 
-// add adds a message to the commit that it is a part of. What was never finished
-// is dropped.
-func (r *allReader) add(ctx context.Context, c *commit, m *stored) error {
-	p, err := c.decode(m)
-	if err != nil {
-		uuid, _ := r.b.subjects.StreamUUID(m.subject)
-		return undecodable(uuid, m.position, err)
-	}
-	if c.add(p) {
-		return nil
-	}
-	c.clear()
-	if p.rec.Part.Index > 1 {
-		return r.addWithin(ctx, c, p)
-	}
-	c.add(p) // not where it is a marker
-	return nil
-}
-
-// addWithin adds a message of a commit that began before the position at which
-// reading began.
-func (r *allReader) addWithin(ctx context.Context, c *commit, p part) error {
-	before := uint64(p.rec.Part.Index) - 1
-	if before >= wire.MaxParts || p.position <= before || p.position-before > r.options.After {
-		return nil // its beginning was never stored
-	}
-	positions := make([]uint64, before)
-	for i := range positions {
-		positions[i] = p.position - before + uint64(i)
-	}
-	ctx, cancel, err := r.b.begin(ctx)
-	if err != nil {
-		return err
-	}
-	defer cancel()
-	messages, err := r.b.getAll(ctx, positions)
-	if err != nil {
-		return err
-	}
-	for _, m := range messages {
-		if m == nil {
-			c.clear()
-			return nil
-		}
-		earlier, err := c.decode(m)
-		if err != nil || !c.add(earlier) {
-			c.clear()
-			return nil
-		}
-	}
-	if !c.add(p) {
-		c.clear()
-	}
-	return nil
-}
-
-// take adds the events of a commit to the batch.
-func (r *allReader) take(c *commit) error {
-	if subject := c.last().subject; subject != r.subject {
-		uuid, err := r.b.subjects.StreamUUID(subject)
-		if err != nil {
-			return undecodable("", c.position(), err)
-		}
-		r.subject, r.uuid = subject, uuid
-	}
+// take adds the events of a commit of the event stream with that name to the
+// batch.
+func (r *allReader) take(c *commit, uuid string) error {
 	if r.batch == nil {
 		r.batch = make([]backend.RecordedEvent, 0, min(r.options.BatchSize, 1024))
 	}
 	before := len(r.batch)
 	var err error
-	r.batch, err = c.appendEvents(r.batch, r.uuid, 0, c.version())
+	r.batch, err = c.appendEvents(r.batch, uuid, 0, c.version())
 	r.total += uint64(len(r.batch) - before)
 	return err
 }

@@ -34,6 +34,13 @@ const (
 	// more time, and 2048 no less (own measurement on nats-server 2.15.2).
 	pullBatch = 1024
 
+	// liveExpires is after how many request timeouts a request that is waiting for
+	// what is yet to be appended is made again.
+	liveExpires = 15
+
+	// controls is room for what the server sends beside messages.
+	controls = 64
+
 	// consumerLife is how long the server keeps a consumer that nobody uses: one
 	// whose deletion didn't reach it.
 	consumerLife = 30 * time.Second
@@ -48,6 +55,10 @@ type scan struct {
 	after  uint64 // the position read last
 	end    uint64 // the position to end at, inclusive
 	budget uint64 // how many messages may still be asked for ahead
+
+	live    bool   // goes on waiting at the end, which is then of no meaning
+	ahead   int    // how many messages are on their way at most
+	pending uint64 // live: how many more there were for the consumer, when it last said so
 
 	name      string // of the consumer; empty: none
 	mark      string // what stands before the numbers of a reply subject
@@ -65,7 +76,7 @@ type scan struct {
 // end earlier says after how many messages, so that few are sent for nothing. The
 // scan must be dropped.
 func (b *Backend) newScan(filter string, after, end, expected uint64) *scan {
-	return &scan{b: b, filter: filter, after: after, end: end, budget: expected, finished: after >= end}
+	return &scan{b: b, filter: filter, after: after, end: end, budget: expected, ahead: pullBatch, finished: after >= end}
 }
 
 // next returns the next message, which is good until the next call; nil at the
@@ -192,8 +203,9 @@ func (s *scan) accept(ctx context.Context, msg *nats.Msg) (*stored, error) {
 	}
 	s.after = meta.position
 	s.finished = s.after == s.end
+	s.pending = meta.pending
 	if !s.finished {
-		if meta.pending == 0 { // the end may be gone, or this replica lags
+		if meta.pending == 0 && !s.live { // the end may be gone, or this replica lags
 			err = s.checkEnd(ctx)
 		} else {
 			err = s.pull()
@@ -240,6 +252,9 @@ func (s *scan) control(ctx context.Context, msg *nats.Msg) error {
 	}
 	switch status := msg.Header.Get("Status"); status {
 	case "100": // idle: there is nothing, as far as this replica knows
+		if last := msg.Header.Get("Nats-Last-Consumer"); s.live && last != strconv.FormatUint(s.delivered, 10) {
+			return fmt.Errorf("the consumer's last message is %q, %d came", last, s.delivered)
+		}
 		return s.checkEnd(ctx)
 	case "404", "408":
 		s.underway = max(s.underway, 0)
@@ -258,17 +273,26 @@ func (s *scan) control(ctx context.Context, msg *nats.Msg) error {
 // checkEnd asks the leader whether there is anything more. If so, it is waited
 // for: the consumer's replica lags.
 func (s *scan) checkEnd(ctx context.Context) error {
-	ctx, cancel, err := s.b.begin(ctx)
-	if err != nil {
-		return err
+	if s.live {
+		return nil
 	}
-	defer cancel()
-	next, err := s.b.leaderGet(ctx, getRequest{Seq: s.after + 1, NextFor: s.filter})
+	next, err := s.upcoming(ctx)
 	if err != nil {
 		return err
 	}
 	s.finished = next == nil || next.position > s.end
 	return nil
+}
+
+// upcoming asks the leader for the first message that hasn't come yet; nil: there
+// is none.
+func (s *scan) upcoming(ctx context.Context) (*stored, error) {
+	ctx, cancel, err := s.b.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	return s.b.leaderGet(ctx, getRequest{Seq: s.after + 1, NextFor: s.filter})
 }
 
 // open creates the consumer and returns how many messages wait for it, as far as
@@ -302,7 +326,8 @@ func (s *scan) open(ctx context.Context) (pending uint64, err error) {
 	// What is asked for is bounded, so that the channel has room for it. (A
 	// synchronous subscription would make an error of a stored message that looks
 	// like one of the server's.)
-	s.messages = make(chan *nats.Msg, 2*pullBatch)
+	s.pending = answer.NumPending
+	s.messages = make(chan *nats.Msg, 2*s.ahead+controls)
 	s.timer = time.NewTimer(time.Hour)
 	s.timer.Stop()
 	s.sub, err = s.b.nc.ChanSubscribe(s.b.nc.NewInbox(), s.messages)
@@ -312,7 +337,7 @@ func (s *scan) open(ctx context.Context) (pending uint64, err error) {
 // pull asks for more when half of what was asked for has come.
 func (s *scan) pull() error {
 	rest := s.end - s.after // the most that there can be
-	if s.underway > pullBatch/2 || uint64(s.underway) >= rest || s.budget == 0 {
+	if s.underway > s.ahead/2 || uint64(s.underway) >= rest || s.budget == 0 {
 		return nil
 	}
 	request := struct {
@@ -321,10 +346,13 @@ func (s *scan) pull() error {
 		Expires   time.Duration `json:"expires"`
 		Heartbeat time.Duration `json:"idle_heartbeat"`
 	}{
-		Batch:     int(min(uint64(pullBatch-s.underway), rest-uint64(s.underway), s.budget)),
+		Batch:     int(min(uint64(s.ahead-s.underway), rest-uint64(s.underway), s.budget)),
 		MaxBytes:  max(8<<20, 2*int(s.b.nc.MaxPayload())),
 		Expires:   s.b.cfg.RequestTimeout * 2,
 		Heartbeat: s.b.cfg.RequestTimeout / 2,
+	}
+	if s.live {
+		request.Expires, request.Heartbeat = liveExpires*s.b.cfg.RequestTimeout, s.b.cfg.RequestTimeout
 	}
 	data, err := json.Marshal(request)
 	if err != nil {

@@ -78,6 +78,7 @@ func (b *Backend) openStream(ctx context.Context) error {
 		return err
 	}
 	b.created = info.Created
+	b.replicas = info.Config.Replicas
 	b.maxBytes = max(info.Config.MaxMsgSize, 0)
 	return nil
 }

@@ -10,11 +10,13 @@ package memory
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sort"
 	"sync"
 
 	"github.com/tributary-es/tributary"
 	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/internal/durable"
 )
 
 var (
@@ -23,9 +25,13 @@ var (
 	_ backend.BackwardReader = (*Backend)(nil)
 	_ backend.AllReader      = (*Backend)(nil)
 	_ backend.Subscriber     = (*Backend)(nil)
-	_ backend.Checkpointer   = (*Backend)(nil)
 	_ backend.SoftDeleter    = (*Backend)(nil)
 	_ backend.Truncater      = (*Backend)(nil)
+
+	_ backend.Consumer            = (*Backend)(nil)
+	_ backend.SubscriptionManager = (*Backend)(nil)
+	_ backend.Parker              = (*Backend)(nil)
+	_ backend.Checkpointer        = (*Backend)(nil)
 )
 
 // Backend keeps event streams in memory. Make one with [New]. It has every
@@ -38,8 +44,10 @@ type Backend struct {
 	log      []*commit          // by position; never changed in place, so that readers may keep it
 	erased   int                // how many of log are
 
-	checkpoints map[string]savedCheckpoint // by name
-	waiting     waitingFor                 // what Subscribe has nothing more to yield of
+	waiting  waitingFor       // what Subscribe has nothing more to yield of
+	values   map[string]value // what is kept about subscriptions, by key
+	revision uint64           // of the latest of them
+	durable  *durable.Subscriptions
 }
 
 // stream is an event stream that exists.
@@ -61,7 +69,9 @@ func (c *commit) lastVersion() uint64 { return c.events[len(c.events)-1].StreamV
 
 // New returns an empty event store.
 func New() *Backend {
-	return &Backend{streams: make(map[string]*stream), checkpoints: make(map[string]savedCheckpoint)}
+	b := &Backend{streams: make(map[string]*stream), values: make(map[string]value)}
+	b.durable = durable.New(durableStore{b}, slog.New(slog.DiscardHandler))
+	return b
 }
 
 // BackendName returns "memory".
@@ -72,7 +82,7 @@ func (b *Backend) BackendName() string { return "memory" }
 func (b *Backend) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.closed, b.streams, b.log, b.checkpoints = true, nil, nil, nil
+	b.closed, b.streams, b.log, b.values = true, nil, nil, nil
 	b.waiting.wakeAll()
 	return nil
 }

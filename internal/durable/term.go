@@ -1,0 +1,225 @@
+package durable
+
+import (
+	"context"
+	"time"
+
+	"github.com/tributary-es/tributary/backend"
+)
+
+const (
+	// saveInterval is how often a busy member tells the store what it has dealt
+	// with: what it did since is repeated when it dies.
+	saveInterval = 250 * time.Millisecond
+
+	// idleSaveInterval is how often it does so where nothing waits, so that
+	// [backend.WaitFor] returns soon; and passSaveInterval, where all it has to
+	// tell is that it passed over event streams of other members.
+	idleSaveInterval = 5 * time.Millisecond
+	passSaveInterval = 100 * time.Millisecond
+
+	// maxLook is how long a member doesn't look at the document at most.
+	maxLook = time.Second
+
+	// inFlightCommits is how many commits have been read and not been dealt with,
+	// beside a batch: what a member reads ahead of its handlers.
+	inFlightCommits = 256
+)
+
+// term is a member from joining to leaving. Its fields belong to the goroutine
+// that runs it.
+type term struct {
+	*member
+	id    string
+	epoch uint64
+	doc   *document // as it was last seen
+	watch observer  // belongs to the save that is under way
+
+	ctx    context.Context // of handlers: ends with the term
+	cancel context.CancelFunc
+	reader *reader // nil: it has no partition
+
+	owned    map[int]*ownership
+	held     map[string]bool    // the event streams that wait for what is parked of them
+	accepted map[uint64]request // by position: those that are being carried out
+	carried  []request          // those that were, which the document is yet to be told
+	work     work
+
+	alive     time.Time // when the last save began that showed that it is alive
+	looked    time.Time // when the document was last looked at
+	saving    bool
+	saves     chan saved
+	dealt     time.Time // since when there is something to tell that was dealt with; zero: there isn't
+	passed    time.Time // since when there is a position to tell
+	saveTimer *time.Timer
+}
+
+// ownership is a partition that a member has.
+type ownership struct {
+	index     int
+	reached   uint64  // the position up to which all its commits were given to lanes
+	pending   []*item // those that are not dealt with, in order, and some that are
+	running   int     // handlers
+	releasing bool    // it is to be given up as soon as none is
+}
+
+// position is up to where the partition is dealt with.
+func (o *ownership) position() uint64 {
+	for len(o.pending) > 0 && o.pending[0].done {
+		o.pending = o.pending[1:]
+	}
+	if len(o.pending) > 0 {
+		return o.pending[0].commit.Position - 1
+	}
+	return o.reached
+}
+
+func newTerm(m *member, id string, now time.Time, d *document) *term {
+	return &term{
+		member:   m,
+		id:       id,
+		epoch:    d.Epoch,
+		doc:      d,
+		owned:    make(map[int]*ownership),
+		held:     make(map[string]bool),
+		accepted: make(map[uint64]request),
+		alive:    now,
+		saves:    make(chan saved, 1),
+	}
+}
+
+// run deals with commits until ctx ends, or the term does. When it returns, no
+// handler is running.
+func (t *term) run(ctx context.Context) error {
+	t.ctx, t.cancel = context.WithCancel(ctx)
+	defer t.cancel()
+	t.work.init(t)
+	t.saveTimer = time.NewTimer(0)
+	defer t.saveTimer.Stop()
+
+	err := t.loop()
+
+	t.cancel()
+	if t.reader != nil {
+		t.reader.stop()
+	}
+	if t.saving {
+		<-t.saves
+	}
+	t.work.drain()
+	for i := range t.owned {
+		t.partitions.set(i, false)
+	}
+	t.leave(ctx, err)
+	return err
+}
+
+func (t *term) loop() error {
+	takeover := t.doc.Options.TakeoverAfter
+	silent := time.NewTimer(0)
+	defer silent.Stop()
+	for {
+		t.work.start()
+		var batches chan fetched
+		if t.reader != nil && t.work.inFlight < inFlightCommits {
+			batches = t.reader.batches
+		}
+		if !t.saving {
+			if due := time.Until(t.saveDue()); due <= 0 {
+				t.startSave()
+			} else {
+				t.saveTimer.Reset(due)
+			}
+		}
+		silent.Reset(time.Until(t.alive.Add(takeover * 3 / 4)))
+		select {
+		case <-t.ctx.Done():
+			return t.ctx.Err()
+		case f := <-batches:
+			if f.err != nil {
+				return f.err
+			}
+			t.dispatch(f.batch)
+		case r := <-t.work.results:
+			t.finish(r)
+		case s := <-t.saves:
+			t.saving = false
+			if err := t.afterSave(s); err != nil {
+				return err
+			}
+		case <-t.saveTimer.C:
+		case <-silent.C:
+			return errSilent
+		}
+	}
+}
+
+// dispatch gives what was read to those who handle it.
+func (t *term) dispatch(b backend.Batch) {
+	for events := b.Events; len(events) > 0; {
+		n := 1
+		for n < len(events) && events[n].Position == events[0].Position {
+			n++
+		}
+		c := backend.Commit{StreamUUID: events[0].StreamUUID, Position: events[0].Position, Events: events[:n:n]}
+		events = events[n:]
+		o := t.owned[partitionOf(c.StreamUUID, len(t.doc.Partitions))]
+		if o == nil || o.releasing || c.Position <= o.reached {
+			continue
+		}
+		it := &item{commit: c, part: o}
+		o.pending = append(o.pending, it)
+		o.reached = c.Position
+		t.work.add(it)
+	}
+	for _, o := range t.owned {
+		if !o.releasing && b.Position > o.reached {
+			o.reached = b.Position
+			if t.passed.IsZero() {
+				t.passed = time.Now()
+			}
+		}
+	}
+}
+
+// idle reports whether there is nothing to do at the moment.
+func (t *term) idle() bool {
+	return t.work.inFlight == 0 && (t.reader == nil || len(t.reader.batches) == 0)
+}
+
+// saveDue is when the document is to be looked at, or written, next.
+func (t *term) saveDue() time.Time {
+	due := t.looked.Add(min(t.doc.Options.TakeoverAfter/4, maxLook))
+	sooner := func(at time.Time) {
+		if at.Before(due) {
+			due = at
+		}
+	}
+	if len(t.carried) > 0 || len(t.drained()) > 0 {
+		sooner(t.looked.Add(idleSaveInterval))
+	}
+	if !t.dealt.IsZero() {
+		sooner(t.dealt.Add(saveInterval))
+		if t.idle() {
+			sooner(t.looked.Add(idleSaveInterval))
+		}
+	}
+	if !t.passed.IsZero() {
+		sooner(t.passed.Add(saveInterval))
+		if t.idle() {
+			sooner(t.looked.Add(passSaveInterval))
+		}
+	}
+	return due
+}
+
+// drained returns the partitions that can be given up.
+func (t *term) drained() []int {
+	var drained []int
+	for i, o := range t.owned {
+		if o.releasing && o.running == 0 {
+			drained = append(drained, i)
+		}
+	}
+	return drained
+}

@@ -1,0 +1,117 @@
+package jetstream
+
+import (
+	"context"
+	"strings"
+
+	"github.com/tributary-es/tributary/jetstream/internal/wire"
+)
+
+// assembly makes commits of messages of many event streams, as they come in
+// position order.
+type assembly struct {
+	b     *Backend
+	after uint64                 // the position after which messages come
+	keep  func(uuid string) bool // false for event streams to pass over; nil: none
+
+	commit  commit // the one begun
+	subject string // of the message before
+	uuid    string // the event stream's name; empty: it is passed over
+}
+
+// add adds a message and returns the commit that it completes, of the event
+// stream a.uuid, which is good until the next call; nil: none. What was never
+// finished is dropped.
+func (a *assembly) add(ctx context.Context, m *stored) (*commit, error) {
+	c := &a.commit
+	if c.complete() {
+		c.clear()
+	}
+	if err := a.name(m); err != nil {
+		return nil, err
+	}
+	if a.uuid == "" {
+		c.clear()
+		return nil, nil
+	}
+	p, err := c.decode(m)
+	if err != nil {
+		return nil, undecodable(a.uuid, m.position, err)
+	}
+	if !c.add(p) {
+		c.clear()
+		if p.rec.Part.Index > 1 {
+			err = a.addWithin(ctx, p)
+		} else {
+			c.add(p) // not where it is a marker
+		}
+	}
+	if err != nil || !c.complete() {
+		return nil, err
+	}
+	return c, nil
+}
+
+// name finds out which event stream a message is of.
+func (a *assembly) name(m *stored) error {
+	if m.subject == a.subject {
+		return nil
+	}
+	uuid, err := a.b.subjects.StreamUUID(m.subject)
+	switch {
+	case err == nil:
+	case a.b.isReserved(m.subject):
+		uuid = ""
+	default:
+		return undecodable("", m.position, err)
+	}
+	if uuid != "" && a.keep != nil && !a.keep(uuid) {
+		uuid = ""
+	}
+	a.subject, a.uuid = m.subject, uuid
+	return nil
+}
+
+// isReserved reports whether a subject is of an event stream of this library's
+// own, whose name starts with "$".
+func (b *Backend) isReserved(subject string) bool {
+	return strings.HasPrefix(subject[min(len(subject), len(b.subjects.All())-1):], "$")
+}
+
+// addWithin adds a message of a commit that began before the position at which
+// reading began.
+func (a *assembly) addWithin(ctx context.Context, p part) error {
+	c := &a.commit
+	before := uint64(p.rec.Part.Index) - 1
+	if before >= wire.MaxParts || p.position <= before || p.position-before > a.after {
+		return nil // its beginning was never stored
+	}
+	positions := make([]uint64, before)
+	for i := range positions {
+		positions[i] = p.position - before + uint64(i)
+	}
+	ctx, cancel, err := a.b.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	messages, err := a.b.getAll(ctx, positions)
+	if err != nil {
+		return err
+	}
+	for _, m := range messages {
+		if m == nil {
+			c.clear()
+			return nil
+		}
+		earlier, err := c.decode(m)
+		if err != nil || !c.add(earlier) {
+			c.clear()
+			return nil
+		}
+	}
+	if !c.add(p) {
+		c.clear()
+	}
+	return nil
+}
