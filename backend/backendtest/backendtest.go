@@ -55,6 +55,8 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 		{"subscribe", subscribeClauses},
 		{"live", liveClauses},
 		{"checkpoint", checkpointClauses},
+		{"consume", consumeClauses},
+		{"members", memberClauses},
 		{"softdelete", softDeleteClauses},
 		{"truncate", truncateClauses},
 		{"context", contextClauses},

@@ -63,6 +63,15 @@ func checkpointClauses(t *testing.T, b backend.Backend) {
 			held(t, b, name).wantLoad(5)
 		}
 	})
+	t.Run("a checkpoint that was neither loaded nor saved here can't be saved where it was saved before", func(t *testing.T) {
+		t.Parallel()
+		name := uuid.NewString()
+		one := held(t, b, name)
+		must(t, one.Save(one.ctx, 11))
+		two := held(t, b, name)
+		wantErr(t, two.Save(two.ctx, 22), backend.ErrCheckpointMoved)
+		held(t, b, name).wantLoad(11)
+	})
 	t.Run("of many that save a checkpoint at once one succeeds, in every round", func(t *testing.T) {
 		t.Parallel()
 		name := uuid.NewString()
