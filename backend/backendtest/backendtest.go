@@ -57,6 +57,8 @@ func Run(t *testing.T, open func(t *testing.T) backend.Backend) {
 		{"checkpoint", checkpointClauses},
 		{"consume", consumeClauses},
 		{"members", memberClauses},
+		{"parking", parkingClauses},
+		{"subscriptions", subscriptionClauses},
 		{"softdelete", softDeleteClauses},
 		{"truncate", truncateClauses},
 		{"context", contextClauses},

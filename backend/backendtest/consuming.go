@@ -256,7 +256,11 @@ func (s *subscription) parked() []backend.ParkedCommit {
 func (s *subscription) untilParked(positions ...uint64) (got []backend.ParkedCommit) {
 	s.t.Helper()
 	s.eventually("the commits are parked", func() bool {
-		got = s.parked()
+		var err error
+		if got, err = backend.Parked(s.ctx, s.b, s.id); errors.Is(err, backend.ErrSubscriptionNotFound) {
+			return false // its first member has yet to make it
+		}
+		mustOrSkip(s.t, err)
 		return slices.EqualFunc(got, positions, func(p backend.ParkedCommit, position uint64) bool { return p.Position == position })
 	})
 	return got

@@ -88,6 +88,9 @@ func leakClauses(t *testing.T, b backend.Backend) {
 			subscribeLeakClauses(t, b, s, what, options)
 		}
 	}
+	if _, ok := b.(backend.Consumer); ok {
+		consumeLeakClauses(t, b)
+	}
 	t.Run("a StreamForward that is never ranged over holds nothing", func(t *testing.T) {
 		wantNothingHeld(t, b, func() { _ = s.forward(1) })
 	})
@@ -198,6 +201,48 @@ func subscribeLeakClauses(t *testing.T, b backend.Backend, s *stream, what strin
 			for range open(t.Context()) {
 				panic("in the loop's body")
 			}
+		})
+	})
+}
+
+func consumeLeakClauses(t *testing.T, b backend.Backend) {
+	s := subscribed(t, b, 3)
+	s.options.Concurrency = 3
+	c := s.start(nil)
+	s.untilExists()
+	c.stop()
+	t.Run("a Consume whose context ends leaves nothing behind", func(t *testing.T) {
+		wantNothingHeld(t, b, func() {
+			for _, one := range s.streams {
+				one.add(1)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			handled := 0
+			err := backend.Consume(ctx, b, s.id, s.options, func(ctx context.Context, _ backend.Commit) error {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if handled++; handled == 2 {
+					cancel() // with a commit under way, and another one to come
+				}
+				return nil
+			})
+			cancel()
+			wantErr(t, err, context.Canceled)
+		})
+	})
+	t.Run("a Consume that is refused leaves nothing behind", func(t *testing.T) {
+		wantNothingHeld(t, b, func() {
+			other := s.options
+			other.OnPark = backend.SkipCommit
+			err := backend.Consume(t.Context(), b, s.id, other, func(context.Context, backend.Commit) error { return nil })
+			wantErr(t, err, backend.ErrSubscriptionConflict)
+		})
+	})
+	t.Run("a WaitFor whose context ends leaves nothing behind", func(t *testing.T) {
+		wantNothingHeld(t, b, func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			wantErr(t, backend.WaitFor(ctx, b, s.id, noLimit), context.DeadlineExceeded)
 		})
 	})
 }
