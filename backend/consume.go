@@ -124,8 +124,9 @@ type Consumer interface {
 //
 // Every commit is handled at least once, and in order within its event stream,
 // of which one member at a time handles one commit at a time. Where a member dies,
-// what it handled since it last told the store, a quarter of a second before at
-// most, is handled again. A member that has been silent for
+// what it handled since it last told the store, a tenth of a second before at
+// most, is handled again, and so is what came, in the same part of the event
+// streams, after a commit that was still being handled or retried. A member that has been silent for
 // [ConsumeOptions.TakeoverAfter] may find that another handled its commits
 // meanwhile: its handlers' contexts have ended then, which a process that was
 // paused sees when it goes on.

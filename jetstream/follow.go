@@ -122,10 +122,11 @@ func (f *follower) run(ctx context.Context, yield func(backend.Batch) bool) erro
 
 // start finds out where to start.
 func (f *follower) start(ctx context.Context) (err error) {
-	ctx, cancel, err := f.b.begin(ctx)
-	if err != nil {
+	if err := f.b.mayBegin(ctx); err != nil {
 		return err
 	}
+	f.openBy = time.Now().Add(f.b.cfg.Timeout)
+	ctx, cancel := within(ctx, f.b.cfg.Timeout)
 	defer cancel()
 	if f.options.Stream != "" {
 		if f.filter, err = f.b.subjects.Subject(f.options.Stream); err != nil {
@@ -135,7 +136,6 @@ func (f *follower) start(ctx context.Context) (err error) {
 	} else if f.filter, err = f.b.subjects.Under(f.options.Under); err != nil {
 		return err
 	}
-	f.openBy, _ = ctx.Deadline()
 	position, isPosition := f.options.From.Position()
 	version, isVersion := f.options.From.Version()
 	switch {
@@ -246,10 +246,7 @@ func (f *follower) wait(ctx context.Context, wait time.Duration) (*nats.Msg, err
 
 // open makes a consumer that goes on where the last one ended.
 func (f *follower) open(ctx context.Context) error {
-	ctx, cancel, err := f.b.begin(ctx)
-	if err != nil {
-		return err
-	}
+	ctx, cancel := within(ctx, f.b.cfg.Timeout)
 	defer cancel()
 	for len(f.status) > 0 {
 		<-f.status // of a connection before
@@ -278,8 +275,9 @@ func (f *follower) recover(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", backend.ErrUnavailable, errClosed)
 	case errors.Is(err, backend.ErrCorrupted):
 		return err
-	case f.b.nc.IsClosed(),
-		isAPIError && apiErr.ErrCode == codeStreamNotFound,
+	case f.b.nc.IsClosed():
+		return fmt.Errorf("%w: %w", backend.ErrUnavailable, nats.ErrConnectionClosed)
+	case isAPIError && apiErr.ErrCode == codeStreamNotFound,
 		errors.Is(err, nats.ErrPermissionViolation),
 		!f.opened && !time.Now().Before(f.openBy):
 		if errors.Is(err, backend.ErrUnavailable) {
@@ -337,10 +335,7 @@ func (f *follower) checkVersions(ctx context.Context, c *commit) error {
 		f.want, f.from = 1, 0 // it was deleted, and this is another
 	}
 	if f.want != 0 && c.before() >= f.want {
-		ctx, cancel, err := f.b.begin(ctx)
-		if err != nil {
-			return err
-		}
+		ctx, cancel := within(ctx, f.b.cfg.Timeout)
 		defer cancel()
 		now, err := f.b.refreshHead(ctx, f.one)
 		if err != nil {

@@ -25,7 +25,7 @@ var (
 // subscription is kept in [SubscriptionsBucket], under the key
 // subscription.<name>. Each member reads through an ordered consumer of its own,
 // and writes to the bucket when it has dealt with something: at once where
-// nothing more waits, and four times a second where there is much to do.
+// nothing more waits, and ten times a second where there is much to do.
 func (b *Backend) Consume(ctx context.Context, name string, options backend.ConsumeOptions, handler backend.Handler) error {
 	return b.durable.Consume(ctx, name, options, handler)
 }

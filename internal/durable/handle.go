@@ -17,6 +17,9 @@ import (
 // errBehind is why a commit is parked without having been tried.
 var errBehind = errors.New("an earlier commit of the event stream is parked")
 
+// errExited is what became of a handler that ended its goroutine.
+var errExited = errors.New("the handler called runtime.Goexit")
+
 // errGone is why a parked commit can't be handled again.
 var errGone = errors.New("the commit is no longer stored: it was truncated or deleted")
 
@@ -57,7 +60,7 @@ func (t *term) finish(r result) {
 	case t.ctx.Err() != nil: // what failed, failed because of that
 	case it.request != nil || it.parked != nil: // the store was away
 		t.s.log.DebugContext(t.ctx, "parking", "subscription", t.name, "position", it.commit.Position, "error", r.err)
-		t.work.again(it, t.options.MaxRetryDelay)
+		t.work.again(it, t.retryDelay(it.commit.Attempt+1))
 	case r.stack != "" || it.commit.Attempt >= t.options.MaxAttempts:
 		it.parked = t.parkedEvent(it.commit, r)
 		t.work.again(it, 0)

@@ -22,7 +22,7 @@ var (
 
 	// errSilent: the document couldn't be written for so long that the others may
 	// soon take this member for dead.
-	errSilent = errors.New("the store could not be told that this member is alive")
+	errSilent = fmt.Errorf("%w: it could not be told that this member is alive", backend.ErrUnavailable)
 
 	// errReset: the subscription goes on elsewhere.
 	errReset = errors.New("the subscription was reset")

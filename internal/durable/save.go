@@ -82,17 +82,20 @@ func (t *term) apply(d *document, s *saved) (changed bool, err error) {
 		return false, errExpelled
 	}
 	for i, position := range s.positions {
-		if d.Partitions[i].Owner != t.id {
+		p, given := &d.Partitions[i], slices.Contains(s.given, i)
+		switch {
+		case p.Owner != t.id && given:
+			continue // given up just before, by a change whose answer was lost
+		case p.Owner != t.id:
 			return false, errExpelled
-		}
-		if d.Partitions[i].Position != position {
-			d.Partitions[i].Position = position
+		case given:
+			p.Owner = ""
 			changed = true
 		}
-	}
-	for _, i := range s.given {
-		d.Partitions[i].Owner = ""
-		changed = true
+		if p.Position != position {
+			p.Position = position
+			changed = true
+		}
 	}
 	for _, id := range t.watch.observe(d, s.at) {
 		if id != t.id {

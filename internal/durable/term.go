@@ -10,7 +10,7 @@ import (
 const (
 	// saveInterval is how often a busy member tells the store what it has dealt
 	// with: what it did since is repeated when it dies.
-	saveInterval = 250 * time.Millisecond
+	saveInterval = 100 * time.Millisecond
 
 	// idleSaveInterval is how often it does so where nothing waits, so that
 	// [backend.WaitFor] returns soon; and passSaveInterval, where all it has to

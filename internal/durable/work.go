@@ -77,7 +77,11 @@ func (w *work) start() {
 		w.begun++
 		it.part.running++
 		d := w.t.doc
-		go func() { w.results <- w.t.do(it, d) }()
+		go func() {
+			r := result{item: it, err: errExited} // where the handler ends its goroutine
+			defer func() { w.results <- r }()
+			r = w.t.do(it, d)
+		}()
 	}
 }
 
