@@ -252,6 +252,23 @@ func replayClauses(t *testing.T, b backend.Backend) {
 		s.streams[0].add(1) // the event stream is as any other again
 		s.wantHandled(s.until(6))
 	})
+	t.Run("a replayed commit is given to the handler as before: its events of the types asked for, together", func(t *testing.T) {
+		t.Parallel()
+		s := subscribed(t, b, 1)
+		s.options.EventTypes, s.options.MaxAttempts = []string{"A", "B"}, 1
+		s.streams[0].mustAppend(backend.AnyVersion(), typed("A"))
+		position := s.streams[0].mustAppend(backend.AnyVersion(), typed("C", "A", "C", "B", "A", "C")).Position
+		f := newFailing(3)
+		s.start(f.handle)
+		s.untilParked(position)
+		f.repair(3)
+		must(t, replay(s, position))
+		got := s.untilHandled(2)[1]
+		if got.StreamUUID != s.streams[0].name || got.Position != position {
+			t.Errorf("it is of %q, position %d, want %d", got.StreamUUID, got.Position, position)
+		}
+		wantSameEvents(t, ofTypes(s.streams[0].all()[1:], "A", "B"), got.Events)
+	})
 	t.Run("a parked commit that is replayed and fails is parked again, and those behind it stay", func(t *testing.T) {
 		t.Parallel()
 		s := subscribed(t, b, 1)
