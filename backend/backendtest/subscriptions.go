@@ -183,9 +183,7 @@ func describeClauses(t *testing.T, b backend.Backend) {
 		s := subscribed(t, b, 1)
 		before := time.Now()
 		first := s.streams[0].add(1).Position
-		for range 4 {
-			s.streams[0].add(2)
-		}
+		s.streams[0].addSingly(4) // for a commit of more than one message may count as more
 		g := newGate()
 		s.start(g.handle)
 		<-g.reached
