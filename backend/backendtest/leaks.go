@@ -78,6 +78,19 @@ func leakClauses(t *testing.T, b backend.Backend) {
 			})
 		})
 	}
+	if _, ok := b.(backend.Subscriber); ok {
+		for what, options := range map[string]backend.SubscribeOptions{
+			"to an event stream": {Stream: s.name, BatchSize: 1},
+			"to a prefix":        {Under: parent.name, BatchSize: 1},
+			"to event types":     {Under: parent.name, EventTypes: []string{"None"}},
+			"from now":           {Stream: s.name, From: backend.FromNow()},
+		} {
+			subscribeLeakClauses(t, b, s, what, options)
+		}
+	}
+	if _, ok := b.(backend.Consumer); ok {
+		consumeLeakClauses(t, b)
+	}
 	t.Run("a StreamForward that is never ranged over holds nothing", func(t *testing.T) {
 		wantNothingHeld(t, b, func() { _ = s.forward(1) })
 	})
@@ -105,6 +118,131 @@ func leakClauses(t *testing.T, b backend.Backend) {
 			_, _ = b.ReadStream(ctx, other.name, 1, noLimit, uuid.Nil)
 			for range b.StreamForward(ctx, s.name, 1, uuid.Nil) {
 			}
+		})
+	})
+}
+
+func subscribeLeakClauses(t *testing.T, b backend.Backend, s *stream, what string, options backend.SubscribeOptions) {
+	open := func(ctx context.Context) iter.Seq2[backend.Batch, error] { return backend.Subscribe(ctx, b, options) }
+	t.Run("a subscription "+what+" that is never ranged over holds nothing", func(t *testing.T) {
+		wantNothingHeld(t, b, func() { _ = open(t.Context()) })
+	})
+	t.Run("breaking out of a subscription "+what+" leaves nothing behind", func(t *testing.T) {
+		wantNothingHeld(t, b, func() {
+			for _, err := range open(t.Context()) {
+				must(t, err)
+				break
+			}
+		})
+	})
+	t.Run("cancelling the context in the middle of a subscription "+what+" leaves nothing behind", func(t *testing.T) {
+		wantNothingHeld(t, b, func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			for range open(ctx) {
+				cancel()
+			}
+			cancel()
+		})
+	})
+	t.Run("cancelling the context of a subscription "+what+" that waits leaves nothing behind", func(t *testing.T) {
+		wantNothingHeld(t, b, func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			idle, ended := make(chan struct{}, 1), make(chan struct{})
+			go func() {
+				defer close(ended)
+				for batch := range open(ctx) {
+					if batch.CaughtUp {
+						select {
+						case idle <- struct{}{}:
+						default:
+						}
+					}
+				}
+			}()
+			select {
+			case <-idle:
+			case <-ended:
+				t.Error("it ended by itself")
+			}
+			cancel()
+			<-ended
+		})
+	})
+	t.Run("cancelling the context and breaking out of a subscription "+what+" leaves nothing behind", func(t *testing.T) {
+		wantNothingHeld(t, b, func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			for range open(ctx) {
+				cancel()
+				break
+			}
+			cancel()
+		})
+	})
+	t.Run("stopping a pull on a subscription "+what+" that was told of an append leaves nothing behind", func(t *testing.T) {
+		wantNothingHeld(t, b, func() {
+			next, stop := iter.Pull2(open(t.Context()))
+			defer stop()
+			for caughtUp := false; !caughtUp; {
+				batch, err, ok := next()
+				must(t, err)
+				if !ok {
+					t.Fatal("it ended without an error")
+				}
+				caughtUp = batch.CaughtUp
+			}
+			s.add(1)
+			_, err, _ := next()
+			must(t, err)
+		})
+	})
+	t.Run("a panic in the body of a range over a subscription "+what+" leaves nothing behind", func(t *testing.T) {
+		wantNothingHeld(t, b, func() {
+			defer func() { _ = recover() }()
+			for range open(t.Context()) {
+				panic("in the loop's body")
+			}
+		})
+	})
+}
+
+func consumeLeakClauses(t *testing.T, b backend.Backend) {
+	s := subscribed(t, b, 3)
+	s.options.Concurrency = 3
+	c := s.start(nil)
+	s.untilExists()
+	c.stop()
+	t.Run("a Consume whose context ends leaves nothing behind", func(t *testing.T) {
+		wantNothingHeld(t, b, func() {
+			for _, one := range s.streams {
+				one.add(1)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			handled := 0
+			err := backend.Consume(ctx, b, s.id, s.options, func(ctx context.Context, _ backend.Commit) error {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if handled++; handled == 2 {
+					cancel() // with a commit under way, and another one to come
+				}
+				return nil
+			})
+			cancel()
+			wantErr(t, err, context.Canceled)
+		})
+	})
+	t.Run("a Consume that is refused leaves nothing behind", func(t *testing.T) {
+		wantNothingHeld(t, b, func() {
+			other := s.options
+			other.OnPark = backend.SkipCommit
+			err := backend.Consume(t.Context(), b, s.id, other, func(context.Context, backend.Commit) error { return nil })
+			wantErr(t, err, backend.ErrSubscriptionConflict)
+		})
+	})
+	t.Run("a WaitFor whose context ends leaves nothing behind", func(t *testing.T) {
+		wantNothingHeld(t, b, func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			wantErr(t, backend.WaitFor(ctx, b, s.id, noLimit), context.DeadlineExceeded)
 		})
 	})
 }

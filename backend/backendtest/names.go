@@ -161,5 +161,17 @@ func calls(s *stream) map[string]func() error {
 			return err
 		}
 	}
+	if _, ok := s.b.(backend.Subscriber); ok && s.name != "" { // nor is no event stream illegal
+		for what, options := range map[string]backend.SubscribeOptions{"an event stream": {Stream: s.name}, "a prefix": {Under: s.name}} {
+			calls["Subscribe to "+what] = func() error {
+				for _, err := range s.subscribe(options) {
+					if err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+		}
+	}
 	return calls
 }

@@ -5,20 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
 
 	"github.com/tributary-es/tributary/backend"
 )
 
-// Checkpoint is a backend.Checkpoint: a position that is the value of a key.
+// Checkpoint is a backend.Checkpoint: the value of a key that holds a position, a
+// space, and the id of the holder that saved it last. Without that, one whose
+// answer was lost and another that saved the same position would look alike.
 type Checkpoint struct {
 	store    Store
 	key      string
+	id       string
 	revision uint64 // when it was last loaded or saved; 0: it wasn't, or there was none
 }
 
 // NewCheckpoint returns the checkpoint that is kept under a key.
 func NewCheckpoint(store Store, key string) *Checkpoint {
-	return &Checkpoint{store: store, key: key}
+	return &Checkpoint{store: store, key: key, id: uuid.NewString()}
 }
 
 // Load is as backend.Checkpoint says.
@@ -29,7 +35,8 @@ func (c *Checkpoint) Load(ctx context.Context) (uint64, error) {
 	}
 	var position uint64
 	if revision != 0 {
-		if position, err = strconv.ParseUint(string(value), 10, 64); err != nil {
+		saved, _, _ := strings.Cut(string(value), " ")
+		if position, err = strconv.ParseUint(saved, 10, 64); err != nil {
 			return 0, &backend.CorruptedError{Reason: "the checkpoint " + c.key + " is no position", Err: err}
 		}
 	}
@@ -39,7 +46,7 @@ func (c *Checkpoint) Load(ctx context.Context) (uint64, error) {
 
 // Save is as backend.Checkpoint says.
 func (c *Checkpoint) Save(ctx context.Context, position uint64) error {
-	want := strconv.FormatUint(position, 10)
+	want := strconv.FormatUint(position, 10) + " " + c.id
 	revision, err := c.store.Save(ctx, c.key, []byte(want), c.revision)
 	if errors.Is(err, ErrRevision) {
 		// It may be this one that was saved, and its answer that was lost.

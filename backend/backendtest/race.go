@@ -1,0 +1,6 @@
+//go:build race
+
+package backendtest
+
+// slow is set where everything takes many times as long.
+const slow = true
