@@ -25,7 +25,7 @@ type Commit struct {
 	StreamUUID string          // the event stream
 	Position   uint64          // of the commit
 	Events     []RecordedEvent // in order; at least one
-	Attempt    int             // counts the calls for this commit by this member, from 1
+	Attempt    int             // counts the calls for this commit by this member, from 1; when it is replayed, goes on from [ParkedCommit.Attempts]
 }
 
 // Handler deals with a commit. An error, or a panic, means that it didn't, and
@@ -63,12 +63,13 @@ func (p ParkPolicy) String() string {
 // [*SubscriptionConflictError].
 type ConsumeOptions struct {
 	// Stream, Under and EventTypes say which events are meant, as in
-	// [SubscribeOptions]; shared.
+	// [SubscribeOptions]; shared. The order of EventTypes is of no matter.
 	Stream     string
 	Under      string
 	EventTypes []string
 
-	// From is where a new subscription starts; shared. [FromNow] is the moment at
+	// From is where a new subscription starts; shared, so that it has to be the
+	// same later on, when it no longer matters. [FromNow] is the moment at
 	// which the subscription is made; [FromVersion] is not possible. Later on see
 	// [ResetSubscription].
 	From Start
@@ -82,7 +83,7 @@ type ConsumeOptions struct {
 	MaxAttempts int
 
 	// RetryDelay is the wait before the second attempt, and doubles with each
-	// further one up to MaxRetryDelay; a quarter of it, at random, is taken off or
+	// further one up to MaxRetryDelay, which also bounds the first; a quarter of it, at random, is taken off or
 	// added. Meanwhile commits of other event streams are dealt with. 0:
 	// [DefaultRetryDelay] and [DefaultMaxRetryDelay].
 	RetryDelay    time.Duration
@@ -126,7 +127,8 @@ type Consumer interface {
 // of which one member at a time handles one commit at a time. Where a member dies,
 // what it handled since it last told the store, a tenth of a second before at
 // most, is handled again, and so is what came, in the same part of the event
-// streams, after a commit that was still being handled or retried. A member that has been silent for
+// streams, after a commit that was still being handled or retried; some of that
+// also where a part changes hands because members come or go. A member that has been silent for
 // [ConsumeOptions.TakeoverAfter] may find that another handled its commits
 // meanwhile: its handlers' contexts have ended then, which a process that was
 // paused sees when it goes on.

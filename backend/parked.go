@@ -13,7 +13,7 @@ type ParkedCommit struct {
 	FirstVersion uint64    // of its events
 	LastVersion  uint64    // of its events
 	Attempts     int       // how often the handler was called for it; 0: it waits behind another
-	Error        string    // the handler's last error, or what it panicked with; at most 4 KiB
+	Error        string    // the handler's last error, or what it panicked with, or why it wasn't called; at most 4 KiB
 	Stack        string    // where it panicked, at most 16 KiB; empty: it returned an error
 	ParkedAt     time.Time // UTC, by the member's clock
 	Member       string    // the member that parked it
@@ -50,7 +50,7 @@ func Parked(ctx context.Context, b Backend, name string) ([]ParkedCommit, error)
 // commit at position again, and returns when the request is stored; it is carried
 // out by the member that handles the event stream, as soon as there is one. The
 // commit is no longer parked when it was handled, and parked again when that
-// failed. With [HoldStream], it has to be the first that is parked of its event
+// failed, or when it can't be read any more. With [HoldStream], it has to be the first that is parked of its event
 // stream, and when it was handled those behind it follow, until one fails.
 //
 // It returns [ErrNotParked], [ErrSubscriptionNotFound], [ErrInvalidArgument] for

@@ -39,8 +39,9 @@ func AfterPosition(position uint64) Start {
 }
 
 // FromVersion starts with version (inclusive) of the one event stream that is
-// subscribed to; 0 and 1 both mean the first. A version beyond the end is waited
-// for.
+// subscribed to, even within a commit; 0 and 1 both mean the first. A version
+// beyond the end is waited for: until it came, a batch's Position is no place to
+// go on from.
 func FromVersion(version uint64) Start {
 	if version <= 1 {
 		return FromBeginning()
@@ -55,12 +56,20 @@ func FromNow() Start { return Start{kind: startNow} }
 // Position returns the position that s starts after, and whether it is one: that
 // of [AfterPosition], and 0 for [FromBeginning].
 func (s Start) Position() (position uint64, ok bool) {
-	return s.at, s.kind == startAfter || s.kind == startBeginning
+	if s.kind != startAfter && s.kind != startBeginning {
+		return 0, false
+	}
+	return s.at, true
 }
 
 // Version returns the version that s starts with, and whether it is one: that of
 // [FromVersion].
-func (s Start) Version() (version uint64, ok bool) { return s.at, s.kind == startVersion }
+func (s Start) Version() (version uint64, ok bool) {
+	if s.kind != startVersion {
+		return 0, false
+	}
+	return s.at, true
+}
 
 // String returns "the beginning", "after position n", "version n" or "now".
 func (s Start) String() string {
@@ -90,7 +99,8 @@ type SubscribeOptions struct {
 	From Start
 
 	// EventTypes limits it to events of these types. Empty: all types. The types
-	// are compared here, after the events came from the store.
+	// are compared here, after the events came from the store; what is left out is
+	// told, now and then, by the Position of a batch without events.
 	EventTypes []string
 
 	// BatchSize is how many events make a batch, which ends with the commit that
@@ -146,8 +156,8 @@ type Batch struct {
 	// CaughtUp tells that there was nothing more when the batch was made, as far as
 	// the store that delivers it knew. There is a first batch with CaughtUp as soon
 	// as that is so, if need be one without events. From then on it remains true
-	// until more than BatchSize commits wait: the subscription fell behind, and
-	// tells when it has caught up again.
+	// until more than BatchSize commits wait behind the batch: the subscription
+	// fell behind, and tells when it has caught up again.
 	CaughtUp bool
 }
 
@@ -165,8 +175,8 @@ type Subscriber interface {
 // A slow loop slows down its own subscription and nothing else: what it has not
 // asked for is not sent to it.
 //
-// What is truncated or deleted before it was yielded is not; [ReadAll] says more,
-// and what it says of truncated events and of soft-deleted event streams holds
+// What is truncated or deleted before it was yielded need not be; [ReadAll] says
+// more, and what it says of truncated events and of soft-deleted event streams holds
 // here. An event stream that is deleted and made again starts at version 1 again.
 // Of one event stream no version is passed over silently: one that is missing is
 // a [*CorruptedError].

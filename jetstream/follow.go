@@ -149,7 +149,7 @@ func (f *follower) start(ctx context.Context) (err error) {
 	version, isVersion := f.options.From.Version()
 	switch {
 	case isPosition:
-		f.reached = position
+		f.reached = min(position, math.MaxUint64-1) // something must come after it
 		if position == 0 {
 			f.want = 1
 		}
@@ -318,13 +318,14 @@ func (f *follower) take(ctx context.Context, m *stored) error {
 	if err != nil {
 		return err
 	}
-	f.passed++
 	if c == nil {
-		if len(f.commits.commit.parts) == 0 {
+		if len(f.commits.commit.parts) == 0 { // else it is a part of a commit
 			f.reached = m.position
+			f.passed++
 		}
 		return nil
 	}
+	f.passed++
 	if f.one.subject != "" {
 		if err := f.checkVersions(ctx, c); err != nil {
 			return err

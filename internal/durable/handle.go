@@ -33,18 +33,18 @@ func (t *term) do(it *item, d *document) result {
 		return result{item: it, err: t.s.record(t.ctx, t.name, eventParked, *it.parked)}
 	}
 	it.commit.Attempt++
-	err, stack := t.call(t.ctx, it.commit)
+	stack, err := t.call(t.ctx, it.commit)
 	return result{item: it, err: err, stack: stack}
 }
 
 // call calls the handler; stack: where it panicked.
-func (t *term) call(ctx context.Context, c backend.Commit) (err error, stack string) {
+func (t *term) call(ctx context.Context, c backend.Commit) (stack string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err, stack = fmt.Errorf("panic: %v", p), string(debug.Stack())
+			stack, err = string(debug.Stack()), fmt.Errorf("panic: %v", p)
 		}
 	}()
-	return t.handler(ctx, c), ""
+	return "", t.handler(ctx, c)
 }
 
 // finish goes on from what became of an item. An error ends the term.
@@ -154,7 +154,7 @@ func (t *term) replay(ctx context.Context, e parkedEvent) (handled bool, err err
 	c, failed := t.readAgain(ctx, e)
 	var stack string
 	if failed == nil {
-		failed, stack = t.call(ctx, c)
+		stack, failed = t.call(ctx, c)
 	} else if errors.Is(failed, backend.ErrUnavailable) {
 		return false, failed
 	}
