@@ -14,6 +14,13 @@ type assembly struct {
 	after uint64                 // the position after which messages come
 	keep  func(uuid string) bool // false for event streams to pass over; nil: none
 
+	// Where whoever reads one event stream sees to its versions itself, nothing
+	// need be known here.
+	trusts bool
+	known  continuity
+	at     uint64 // the position of the message before
+	before uint64 // the position of the message before the commit
+
 	commit  commit // the one begun
 	subject string // of the message before
 	uuid    string // the event stream's name; empty: it is passed over
@@ -27,6 +34,8 @@ func (a *assembly) add(ctx context.Context, m *stored) (*commit, error) {
 	if c.complete() {
 		c.clear()
 	}
+	previous := min(max(a.at, a.after), m.position-1)
+	a.at = m.position
 	if err := a.name(m); err != nil {
 		return nil, err
 	}
@@ -38,8 +47,12 @@ func (a *assembly) add(ctx context.Context, m *stored) (*commit, error) {
 	if err != nil {
 		return nil, undecodable(a.uuid, m.position, err)
 	}
+	if len(c.parts) == 0 {
+		a.before = previous
+	}
 	if !c.add(p) {
 		c.clear()
+		a.before = previous
 		if p.rec.Part.Index > 1 {
 			err = a.addWithin(ctx, p)
 		} else {
@@ -48,6 +61,11 @@ func (a *assembly) add(ctx context.Context, m *stored) (*commit, error) {
 	}
 	if err != nil || !c.complete() {
 		return nil, err
+	}
+	if !a.trusts {
+		if err := a.checkContinuity(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return c, nil
 }
