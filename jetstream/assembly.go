@@ -14,12 +14,8 @@ type assembly struct {
 	after uint64                 // the position after which messages come
 	keep  func(uuid string) bool // false for event streams to pass over; nil: none
 
-	// Where whoever reads one event stream sees to its versions itself, nothing
-	// need be known here.
-	trusts bool
 	known  continuity
-	at     uint64 // the position of the message before
-	before uint64 // the position of the message before the commit
+	trusts bool // that nothing is missing: who reads one event stream sees to that
 
 	commit  commit // the one begun
 	subject string // of the message before
@@ -34,25 +30,22 @@ func (a *assembly) add(ctx context.Context, m *stored) (*commit, error) {
 	if c.complete() {
 		c.clear()
 	}
-	previous := min(max(a.at, a.after), m.position-1)
-	a.at = m.position
 	if err := a.name(m); err != nil {
 		return nil, err
 	}
 	if a.uuid == "" {
 		c.clear()
+		if a.keep != nil {
+			a.known.passOver(m)
+		}
 		return nil, nil
 	}
 	p, err := c.decode(m)
 	if err != nil {
 		return nil, undecodable(a.uuid, m.position, err)
 	}
-	if len(c.parts) == 0 {
-		a.before = previous
-	}
 	if !c.add(p) {
 		c.clear()
-		a.before = previous
 		if p.rec.Part.Index > 1 {
 			err = a.addWithin(ctx, p)
 		} else {

@@ -391,7 +391,7 @@ func (f *follower) end(ctx context.Context) {
 func (f *follower) checkVersions(ctx context.Context, c *commit) error {
 	if f.id != 0 && f.id != c.streamID() {
 		if c.forgetful() {
-			return &backend.CorruptedError{StreamUUID: f.one.uuid, Position: c.position() - 1, Reason: forgot}
+			return c.forgotten(f.one.uuid)
 		}
 		f.want, f.from = 1, 0 // it was deleted, and this is another
 	}

@@ -99,7 +99,7 @@ func (b *Backend) isUnreadable(ctx context.Context, t target) (bool, error) {
 }
 
 func unreadable(t target) error {
-	return &backend.CorruptedError{StreamUUID: t.uuid, Reason: "the server counts messages of it, and can't read the last one"}
+	return &backend.CorruptedError{StreamUUID: t.uuid, Reason: "the server counts messages of it, and can't read the last one", Err: errUnreadable}
 }
 
 // count returns how many messages the leader counts on a subject.
