@@ -95,6 +95,10 @@ func Start(tb testing.TB, n int, opts ...Option) *Cluster {
 	return c
 }
 
+// Use has what fails be reported to another test than the one that started c: a
+// part of it.
+func (c *Cluster) Use(tb testing.TB) { c.tb = tb }
+
 // deadAddress is an address that never answers. Servers tell it each other as
 // theirs, so that they don't find a way around the links.
 func deadAddress(tb testing.TB) string {

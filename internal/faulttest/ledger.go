@@ -71,7 +71,7 @@ type Ledger struct {
 	mu         sync.Mutex
 	ops        []Op
 	looks      []look
-	seen       map[place]uuid.UUID // what was ever acknowledged or read there
+	seen       map[place]uuid.UUID  // what was ever acknowledged or read there
 	places     map[uuid.UUID]uint64 // versions by event, once they are looked for
 	followers  []*follower
 	reads      int

@@ -2,6 +2,7 @@ package faulttest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -22,7 +23,8 @@ type LoadConfig struct {
 	Store jetstream.Config
 
 	// Parties is how many processes there are to be, as far as promises go:
-	// connections with a backend each. 0: 2.
+	// connections with a backend each. 0: 3. Every second one reads from leaders,
+	// and every third one writes atomic batches and forgets heads.
 	Parties int
 
 	// Pace is how long each worker rests between its calls. 0: 4 ms.
@@ -77,7 +79,7 @@ func (c *Cluster) newLoad(tb testing.TB, cfg LoadConfig) *Load {
 		cfg.Store.Replicas = len(c.Nodes)
 	}
 	if cfg.Parties == 0 {
-		cfg.Parties = 2
+		cfg.Parties = 3
 	}
 	if cfg.Pace == 0 {
 		cfg.Pace = 4 * time.Millisecond
@@ -91,6 +93,9 @@ func (c *Cluster) newLoad(tb testing.TB, cfg LoadConfig) *Load {
 		store := cfg.Store
 		if i%2 == 1 {
 			store.ReadConsistency = jetstream.ReadLeader
+		}
+		if i%3 == 2 {
+			store.EventsPerMessage, store.HeadCacheSize = 1, 2
 		}
 		p := &party{number: i, client: client, leads: i%2 == 1, ledger: l.Ledger, floor: make(map[string]uint64)}
 		p.b = c.open(tb, client.Conn, store)
@@ -189,6 +194,20 @@ func (l *Load) Wait(n int64) {
 		}
 		return nil
 	}))
+}
+
+// WaitEach waits until appends of each party were acknowledged.
+func (l *Load) WaitEach() {
+	l.tb.Helper()
+	for _, p := range l.parties {
+		from := p.acked.Load()
+		must(l.tb, eventually(fmt.Sprintf("appends of process %d are acknowledged", p.number), func() error {
+			if p.acked.Load() < from+3 {
+				return errors.New("they are not")
+			}
+			return nil
+		}))
+	}
 }
 
 // Finish ends the load and checks what is stored, once all servers run and all

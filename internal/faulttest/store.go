@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,6 +22,7 @@ type party struct {
 	b      *jetstream.Backend
 	leads  bool // reads are the leader's word
 	ledger *Ledger
+	acked  atomic.Int64
 
 	mu    sync.Mutex
 	floor map[string]uint64 // the versions it has seen, or was acknowledged
@@ -44,6 +46,7 @@ func (p *party) append(ctx context.Context, within time.Duration, stream string,
 	defer cancel()
 	res, err := p.ledger.Append(ctx, p.number, p.b, stream, expected, events)
 	if err == nil {
+		p.acked.Add(1)
 		p.saw(stream, res.Version)
 	}
 	return res, err
