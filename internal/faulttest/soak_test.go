@@ -149,7 +149,9 @@ func (s *soaking) check(ctx context.Context, what string, err error) {
 
 // name is one of many event streams, of which new ones come until there are some
 // thousands: what is known of so many is remembered.
-func (s *soaking) name() string { return fmt.Sprintf("stream-%d", rand.Int64N(100+min(s.appends.Load()/4, 5000))) }
+func (s *soaking) name() string {
+	return fmt.Sprintf("stream-%d", rand.Int64N(100+min(s.appends.Load()/4, 5000)))
+}
 
 func (s *soaking) append(ctx context.Context) error {
 	_, err := backend.Append(ctx, s.b, s.name(), backend.AnyVersion(), Events(1+rand.IntN(3)), uuid.Nil)
