@@ -1,0 +1,42 @@
+package jetstream_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/tributary-es/tributary/internal/testserver"
+	"github.com/tributary-es/tributary/jetstream"
+)
+
+// What is known of the subscriptions of a store lies where the store does.
+func TestTheSubscriptionsBucketIsPlacedAsTheStore(t *testing.T) {
+	started := 0
+	c := testserver.Cluster(t, 3, testserver.WithServerOptions(func(o *server.Options) {
+		o.Tags.Add(fmt.Sprint("number:", started%3)) // one after the other is
+		started++
+	}))
+	nc := c.Connect(t)
+	js := jetStream(t, nc)
+	for i, member := range c.Servers {
+		want := member.Name()
+		s := openStore(t, nc, jetstream.Config{Stream: "AT_" + want, Prefix: "at-" + want, PlacementTags: []string{fmt.Sprint("number:", i)}})
+		checkpoint, err := s.OpenCheckpoint(t.Context(), "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := checkpoint.Save(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"AT_" + want, "KV_" + jetstream.SubscriptionsBucket("AT_"+want)} {
+			stream, err := js.Stream(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := stream.CachedInfo().Cluster.Leader; got != want {
+				t.Errorf("%s lies on %s, want %s", name, got, want)
+			}
+		}
+	}
+}
