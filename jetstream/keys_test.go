@@ -19,9 +19,9 @@ func TestTheSubscriptionsBucketIsPlacedAsTheStore(t *testing.T) {
 	}))
 	nc := c.Connect(t)
 	js := jetStream(t, nc)
-	for i, member := range c.Servers {
-		want := member.Name()
-		s := openStore(t, nc, jetstream.Config{Stream: "AT_" + want, Prefix: "at-" + want, PlacementTags: []string{fmt.Sprint("number:", i)}})
+	for i := range c.Servers {
+		name := fmt.Sprint("AT_", i)
+		s := openStore(t, nc, jetstream.Config{Stream: name, Prefix: fmt.Sprint("at-", i), PlacementTags: []string{fmt.Sprint("number:", i)}})
 		checkpoint, err := s.OpenCheckpoint(t.Context(), "x")
 		if err != nil {
 			t.Fatal(err)
@@ -29,14 +29,15 @@ func TestTheSubscriptionsBucketIsPlacedAsTheStore(t *testing.T) {
 		if err := checkpoint.Save(t.Context(), 1); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{"AT_" + want, "KV_" + jetstream.SubscriptionsBucket("AT_"+want)} {
+		on := func(name string) string {
 			stream, err := js.Stream(t.Context(), name)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := stream.CachedInfo().Cluster.Leader; got != want {
-				t.Errorf("%s lies on %s, want %s", name, got, want)
-			}
+			return stream.CachedInfo().Cluster.Leader
+		}
+		if got, want := on("KV_"+jetstream.SubscriptionsBucket(name)), on(name); got != want {
+			t.Errorf("the bucket of the store on %s lies on %s", want, got)
 		}
 	}
 }
