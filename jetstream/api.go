@@ -92,10 +92,10 @@ type stored struct {
 
 // request sends a request that changes nothing, and sends it again until it is
 // answered or ctx ends, or the server says that it isn't permitted.
-func (b *Backend) request(ctx context.Context, subject string, data []byte) (*nats.Msg, error) {
+func (b *Backend) request(ctx context.Context, subject string, data []byte, once requester) (*nats.Msg, error) {
 	before := b.nc.LastError()
 	for tries := 0; ; tries++ {
-		msg, err := b.requestOnce(ctx, &nats.Msg{Subject: subject, Data: data}, b.cfg.RequestTimeout)
+		msg, err := once(ctx, &nats.Msg{Subject: subject, Data: data}, b.cfg.RequestTimeout)
 		if err == nil {
 			return msg, nil
 		}
@@ -113,7 +113,10 @@ func (b *Backend) request(ctx context.Context, subject string, data []byte) (*na
 	}
 }
 
-// requestOnce waits for an answer for at most wait.
+// requester sends a request and waits for its answer for at most wait.
+type requester func(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error)
+
+// requestOnce is the [requester] that nats.go has.
 func (b *Backend) requestOnce(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error) {
 	ctx, cancel := within(ctx, wait)
 	defer cancel()
@@ -133,6 +136,10 @@ func (b *Backend) explain(subject string, err error) error {
 // call requests something of the API that answers in JSON. The answer may be an
 // [*apiError]; those that say that the server isn't ready are repeated.
 func (b *Backend) call(ctx context.Context, subject string, request, answer any) error {
+	return b.callBy(ctx, b.requestOnce, subject, request, answer)
+}
+
+func (b *Backend) callBy(ctx context.Context, once requester, subject string, request, answer any) error {
 	var data []byte
 	if request != nil {
 		var err error
@@ -141,7 +148,7 @@ func (b *Backend) call(ctx context.Context, subject string, request, answer any)
 		}
 	}
 	for tries := 0; ; tries++ {
-		msg, err := b.request(ctx, subject, data)
+		msg, err := b.request(ctx, subject, data, once)
 		if err != nil {
 			return err
 		}
