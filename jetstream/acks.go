@@ -16,7 +16,7 @@ import (
 )
 
 // acks has those that wait for the server's answer: writes, gets that are sent
-// together, and requests for consumers. All answers come to one inbox, for as
+// together, and requests. All answers come to one inbox, for as
 // long as the backend is open: nats.go's requests take a context with a timer
 // each, and let nothing be done while the server works.
 type acks struct {
@@ -149,14 +149,14 @@ type ack struct {
 	answer     chan *nats.Msg // has room for it
 	timer      *time.Timer
 	connection uint64   // acks.seen when it was sent
-	subject    string   // that the write is sent to
+	subject    string   // that it is sent to
 	lastError  error    // the connection's, before that
 	late       receiver // of the answer, if it comes after the context has ended; nil: nobody
 }
 
 func (a *ack) receive(answer *nats.Msg) { a.answer <- answer }
 
-// get returns an ack for a write that is now sent to a subject; put gives it
+// get returns an ack for what is now sent to a subject; put gives it
 // back, once the answer has come or won't.
 func (a *acks) get(subject string) *ack {
 	got, ok := a.pool.Get().(*ack)
@@ -223,8 +223,8 @@ func isInboxRefusal(err error, inbox string) bool {
 	return errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `Subscription to "`+prefix)
 }
 
-// wait waits for the answer to the write sent with token, for at most wait. The
-// error is [nats.ErrPermissionViolation] where the server refused the write.
+// wait waits for the answer to what was sent with token, for at most wait. The
+// error is [nats.ErrPermissionViolation] where the server refused it.
 func (a *acks) wait(ctx context.Context, token uint64, w *ack, wait time.Duration) (*nats.Msg, error) {
 	expired := error(nats.ErrTimeout)
 	ctx, rest := shorten(ctx, wait)
@@ -261,4 +261,35 @@ func (a *acks) wait(ctx context.Context, token uint64, w *ack, wait time.Duratio
 		}
 		return nil, err
 	}
+}
+
+// request sends a request and waits for its answer for at most wait, and no longer
+// than the connection is there that it would come by. Nothing is handed to a client
+// that is not connected: it would keep it for the next connection, together with
+// all that is asked again meanwhile. An answer that comes after ctx has ended is for
+// late; nil: nobody.
+func (a *acks) request(ctx context.Context, m *nats.Msg, wait time.Duration, late receiver) (*nats.Msg, error) {
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case a.nc.IsClosed():
+		return nil, nats.ErrConnectionClosed
+	case !a.nc.IsConnected():
+		return nil, nats.ErrDisconnected
+	}
+	w := a.get(m.Subject)
+	w.late = late
+	defer a.put(w)
+	token, err := a.send(m, w)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := a.wait(ctx, token, w, wait)
+	if err == nil && isNobody(answer) {
+		err = nats.ErrNoResponders
+	}
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
 }

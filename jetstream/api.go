@@ -116,11 +116,9 @@ func (b *Backend) request(ctx context.Context, subject string, data []byte, once
 // requester sends a request and waits for its answer for at most wait.
 type requester func(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error)
 
-// requestOnce is the [requester] that nats.go has.
+// requestOnce is the [requester] for what may be asked again, and be answered twice.
 func (b *Backend) requestOnce(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error) {
-	ctx, cancel := within(ctx, wait)
-	defer cancel()
-	return b.nc.RequestMsgWithContext(ctx, msg)
+	return b.acks.request(ctx, msg, wait, nil)
 }
 
 // explain adds what the connection knows about a request without an answer: the

@@ -19,7 +19,7 @@ const maxUnderway = 32 << 20
 func (b *Backend) getAll(ctx context.Context, positions []uint64) ([]*stored, error) {
 	found := make([]*stored, len(positions))
 	window := max(1, maxUnderway/int(max(1, b.nc.MaxPayload())))
-	for from := 0; from < len(positions) && !b.paths.noDirect; from += window {
+	for from := 0; from < len(positions) && !b.paths.noDirect && b.nc.IsConnected(); from += window {
 		to := min(from+window, len(positions))
 		if err := b.getDirect(ctx, positions[from:to], found[from:to]); err != nil {
 			return nil, err
@@ -41,7 +41,7 @@ func (b *Backend) getAll(ctx context.Context, positions []uint64) ([]*stored, er
 // getDirect asks any replica for all positions. What it doesn't have, or doesn't
 // answer in time, stays nil.
 func (b *Backend) getDirect(ctx context.Context, positions []uint64, found []*stored) error {
-	f := &flight{gets: make([]get, len(positions)), done: make(chan struct{})}
+	f := &flight{gets: make([]get, len(positions)), done: make(chan struct{}), connection: b.acks.seen.Load()}
 	f.missing.Store(int64(len(positions)))
 	for i := range f.gets {
 		f.gets[i].flight = f
@@ -55,7 +55,7 @@ func (b *Backend) getDirect(ctx context.Context, positions []uint64, found []*st
 		}
 		f.gets[i].token = token
 	}
-	if !f.wait(ctx, b.nc, b.cfg.RequestTimeout) {
+	if !f.wait(ctx, b.acks, b.cfg.RequestTimeout) {
 		f.giveUp(b.acks)
 	}
 	if err := ctx.Err(); err != nil {
@@ -75,9 +75,10 @@ func (b *Backend) getDirect(ctx context.Context, positions []uint64, found []*st
 // made ten gets faster by a third than a channel of answers did, and twice as
 // fast as a subscription of their own (own measurement on nats-server 2.15.2).
 type flight struct {
-	gets    []get
-	missing atomic.Int64  // answers
-	done    chan struct{} // closed when none is missing
+	gets       []get
+	missing    atomic.Int64  // answers
+	done       chan struct{} // closed when none is missing
+	connection uint64        // acks.seen when they were sent
 }
 
 type get struct {
@@ -98,8 +99,9 @@ func (f *flight) arrived(n int64) {
 	}
 }
 
-// wait waits until all answers are there, and reports whether they are.
-func (f *flight) wait(ctx context.Context, nc *nats.Conn, wait time.Duration) bool {
+// wait waits until all answers are there, and reports whether they are: not any
+// more where the connection is gone that they would come by.
+func (f *flight) wait(ctx context.Context, a *acks, wait time.Duration) bool {
 	ctx, cancel := within(ctx, wait)
 	defer cancel()
 	tick := time.NewTimer(checkEvery)
@@ -111,7 +113,7 @@ func (f *flight) wait(ctx context.Context, nc *nats.Conn, wait time.Duration) bo
 		case <-ctx.Done():
 			return false
 		case <-tick.C:
-			if nc.IsClosed() {
+			if a.lost(f.connection) != nil {
 				return false
 			}
 			tick.Reset(checkEvery)

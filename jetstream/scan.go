@@ -341,18 +341,7 @@ func (s *scan) open(ctx context.Context) (pending uint64, err error) {
 // any more, the consumer is deleted once more when it comes, for the deletion
 // before may have found none.
 func (s *scan) requestConsumer(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error) {
-	w := s.b.acks.get(msg.Subject)
-	defer s.b.acks.put(w)
-	w.late = unwanted{b: s.b, consumer: s.name}
-	token, err := s.b.acks.send(msg, w)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := s.b.acks.wait(ctx, token, w, wait)
-	if err == nil && isNobody(answer) {
-		err = nats.ErrNoResponders
-	}
-	return answer, err
+	return s.b.acks.request(ctx, msg, wait, unwanted{b: s.b, consumer: s.name})
 }
 
 // unwanted is a consumer that is deleted when it has been made.
