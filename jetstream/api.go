@@ -115,9 +115,26 @@ func (b *Backend) request(ctx context.Context, subject string, data []byte) (*na
 
 // requestOnce waits for an answer for at most wait.
 func (b *Backend) requestOnce(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error) {
-	ctx, cancel := within(ctx, wait)
-	defer cancel()
-	return b.nc.RequestMsgWithContext(ctx, msg)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	ack := b.acks.get(msg.Subject)
+	token, err := b.acks.send(msg, ack)
+	if err != nil {
+		return nil, err
+	}
+	defer b.acks.put(ack)
+	answer, err := b.acks.wait(ctx, token, ack, wait)
+	if err == nil && isNoResponders(answer) {
+		return nil, nats.ErrNoResponders
+	}
+	return answer, err
+}
+
+// isNoResponders reports whether an answer is the server's that nobody took the
+// message.
+func isNoResponders(answer *nats.Msg) bool {
+	return len(answer.Data) == 0 && answer.Header.Get("Status") == "503"
 }
 
 // explain adds what the connection knows about a request without an answer: the

@@ -93,18 +93,20 @@ func (h *headers) common(kind Kind, s State, chain []Link) {
 }
 
 func (h *headers) setChain(chain []Link) {
+	var written [MaxChain * len("1234567890:1 ")]byte // mostly enough
+	b := written[:0]
 	for i, l := range chain[:min(len(chain), MaxChain)] {
 		if i > 0 {
-			h.text.WriteByte(' ')
+			b = append(b, ' ')
 		}
-		h.writeNumber(l.Position)
-		h.text.WriteByte(':')
-		h.writeNumber(uint64(l.Events))
+		b = append(strconv.AppendUint(b, l.Position, 10), ':')
+		b = strconv.AppendUint(b, uint64(l.Events), 10)
 		if l.Parts > 1 {
-			h.text.WriteByte(':')
-			h.writeNumber(uint64(l.Parts))
+			b = append(b, ':')
+			b = strconv.AppendUint(b, uint64(l.Parts), 10)
 		}
 	}
+	h.text.Write(b)
 	h.end(HeaderChain)
 }
 
