@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,10 +15,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// acks has the writes, and the gets that are sent together, that wait for the
-// server's answer. All answers come to one inbox, for as long as the backend is
-// open: nats.go's requests take a context with a timer each, and let nothing be
-// done while the server works.
+// acks has those that wait for the server's answer. All answers come to one inbox,
+// for as long as the backend is open: nats.go's requests take a context with a
+// timer each, and let nothing be done while the server works.
 type acks struct {
 	nc   *nats.Conn
 	pool sync.Pool     // of *ack
@@ -115,6 +115,33 @@ func (a *acks) expect(r receiver) (uint64, error) {
 // forget reports whether nobody was told the answer, and nobody will be.
 func (a *acks) forget(token uint64) bool { return a.take(token) != nil }
 
+// latest is how late an answer comes at most that somebody still wants who no
+// longer waits for it.
+const latest = consumerLife
+
+// leave is forget, except that an answer that comes late is for r.
+func (a *acks) leave(token uint64, r receiver) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.awaiting[token] == nil {
+		return false
+	}
+	if a.closed {
+		delete(a.awaiting, token)
+		a.unsubscribe()
+		return true
+	}
+	a.awaiting[token] = late{r}
+	time.AfterFunc(latest, func() { a.forget(token) })
+	return true
+}
+
+// late is a receiver for whom nobody waits.
+type late struct{ receiver }
+
+// check implements receiver.
+func (late) check() {}
+
 // take returns who the answer is for; nil: it isn't waited for any more.
 func (a *acks) take(token uint64) receiver {
 	a.mu.Lock()
@@ -135,11 +162,16 @@ func (a *acks) receive(m *nats.Msg) {
 	}
 }
 
-// close ends the subscription when the last answer has come.
+// close ends the subscription when the last answer has come that somebody waits
+// for.
 func (a *acks) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.closed = true
+	maps.DeleteFunc(a.awaiting, func(_ uint64, r receiver) bool {
+		_, isLate := r.(late)
+		return isLate
+	})
 	a.unsubscribe()
 }
 
@@ -154,8 +186,9 @@ func (a *acks) unsubscribe() {
 type ack struct {
 	answer     chan *nats.Msg // the answer, or nil: there is none yet; has room for both
 	connection uint64         // acks.seen when it was sent
-	subject    string         // that the write is sent to
+	subject    string         // that it was sent to
 	lastError  error          // the connection's, before that
+	late       receiver       // of the answer, if it comes after the context has ended; nil: nobody
 }
 
 func (a *ack) receive(answer *nats.Msg) { a.answer <- answer }
@@ -175,7 +208,7 @@ func (a *acks) get(subject string) *ack {
 		got = &ack{answer: make(chan *nats.Msg, 2)}
 	}
 	got.connection = a.seen.Load()
-	got.subject, got.lastError = subject, a.nc.LastError()
+	got.subject, got.lastError, got.late = subject, a.nc.LastError(), nil
 	return got
 }
 
@@ -213,6 +246,12 @@ func (a *acks) refused(subject string, before error) error {
 	return nil
 }
 
+// isNobody reports whether an answer is the server's word that nobody listens to
+// the subject.
+func isNobody(answer *nats.Msg) bool {
+	return len(answer.Data) == 0 && answer.Header.Get("Status") == "503"
+}
+
 // isRefusal reports whether err says that the connection may not publish to
 // subject (nats-server 2.15.2, client.go, pubPermissionViolation).
 func isRefusal(err error, subject string) bool {
@@ -246,7 +285,13 @@ func (a *acks) wait(ctx context.Context, token uint64, w *ack, wait time.Duratio
 		if err == nil {
 			continue
 		}
-		if !a.forget(token) { // it came just now
+		unanswered := false
+		if w.late != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+			unanswered = a.leave(token, w.late)
+		} else {
+			unanswered = a.forget(token)
+		}
+		if !unanswered { // it came just now
 			for answer == nil {
 				answer = <-w.answer
 			}

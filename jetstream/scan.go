@@ -322,7 +322,7 @@ func (s *scan) open(ctx context.Context) (pending uint64, err error) {
 	var answer struct {
 		NumPending uint64 `json:"num_pending"`
 	}
-	if err := s.b.call(ctx, s.b.api.consumerCreate+s.name+"."+s.filter, request, &answer); err != nil {
+	if err := s.b.callLate(ctx, s.b.api.consumerCreate+s.name+"."+s.filter, request, &answer, unwanted{b: s.b, consumer: s.name}); err != nil {
 		return 0, err
 	}
 	// What is asked for is bounded, so that the channel has room for it. (A
@@ -335,6 +335,20 @@ func (s *scan) open(ctx context.Context) (pending uint64, err error) {
 	s.sub, err = s.b.nc.ChanSubscribe(s.b.nc.NewInbox(), s.messages)
 	return answer.NumPending, err
 }
+
+// unwanted is a consumer that nobody waited for: it is deleted once more when it
+// has been made. The server may deal with requests in another order than they came
+// in, so that the deletion before may have found none.
+type unwanted struct {
+	b        *Backend
+	consumer string
+}
+
+// check implements receiver.
+func (unwanted) check() {}
+
+// receive implements receiver.
+func (u unwanted) receive(*nats.Msg) { _ = u.b.nc.Publish(u.b.api.consumerDelete+u.consumer, nil) }
 
 // pull asks for more when half of what was asked for has come.
 func (s *scan) pull() error {

@@ -19,6 +19,7 @@ func TestManySubscriptionsShareAConsumer(t *testing.T) {
 	srv := testserver.Single(t)
 	s := openStore(t, srv.Connect(t), jetstream.Config{})
 	writer := openStore(t, srv.Connect(t), jetstream.Config{})
+	s.add("before", 1) // the inbox that it makes stays until Close
 	subs, goroutines := s.nc.NumSubscriptions(), ownGoroutines()
 	ctx, cancel := context.WithCancel(within(t, 2*patience))
 

@@ -283,7 +283,7 @@ func (b *Backend) judge(answer *nats.Msg, w *write) (uint64, verdict, error) {
 	if position := b.acknowledged(answer.Data); position != 0 {
 		return position, vStored, nil
 	}
-	if isNoResponders(answer) {
+	if isNobody(answer) {
 		return 0, vAgain, b.explain(w.subject, nats.ErrNoResponders)
 	}
 	var ack struct {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"maps"
 	"slices"
 	"time"
 
@@ -44,6 +43,7 @@ type shared struct {
 // presence is a member, as the others see it.
 type presence struct {
 	Name string    `json:"name"`
+	Rank uint64    `json:"rank"`    // higher than that of those who joined before
 	Beat uint64    `json:"beat"`    // goes up while it is alive
 	Seen time.Time `json:"seen_at"` // when that was, by its clock
 }
@@ -164,6 +164,15 @@ func (d *document) ownedBy(id string) []int {
 	return owned
 }
 
+// add adds a member, behind those that are there.
+func (d *document) add(id, name string, seen time.Time) {
+	var last uint64
+	for _, p := range d.Members {
+		last = max(last, p.Rank)
+	}
+	d.Members[id] = presence{Name: name, Rank: last + 1, Beat: 1, Seen: seen}
+}
+
 // remove removes a member; what it has becomes free.
 func (d *document) remove(id string) {
 	delete(d.Members, id)
@@ -175,17 +184,23 @@ func (d *document) remove(id string) {
 }
 
 // quota is how many partitions a member is to have: as many as every other, and
-// one more for the first ones where they don't divide. All quotas together are
-// all partitions, so that a member that has fewer than its quota finds some free,
-// now or when another gave up what it has too many of.
+// one more for those who joined first where they don't divide, so that who comes
+// takes no more away than it needs. All quotas together are all partitions, so
+// that a member that has fewer than its quota finds some free, now or when another
+// gave up what it has too many of.
 func (d *document) quota(id string) int {
-	ids := slices.Sorted(maps.Keys(d.Members))
-	rank, ok := slices.BinarySearch(ids, id)
+	self, ok := d.Members[id]
 	if !ok {
 		return 0
 	}
-	quota := len(d.Partitions) / len(ids)
-	if rank < len(d.Partitions)%len(ids) {
+	before := 0
+	for _, p := range d.Members {
+		if p.Rank < self.Rank {
+			before++
+		}
+	}
+	quota := len(d.Partitions) / len(d.Members)
+	if before < len(d.Partitions)%len(d.Members) {
 		quota++
 	}
 	return quota

@@ -51,7 +51,7 @@ func (g *group) join(t *rapid.T) {
 	g.joined++
 	id := fmt.Sprint("member-", g.joined)
 	d := g.load(t)
-	d.Members[id] = presence{Beat: 1}
+	d.add(id, "", g.now)
 	g.store(t, d)
 	g.members[id] = &simulated{
 		t:         &term{member: &member{}, id: id, epoch: d.Epoch},
@@ -184,6 +184,19 @@ func TestPartitionsHaveOneOwner(t *testing.T) {
 	})
 }
 
+func TestAMemberThatComesTakesNoMoreThanItNeeds(t *testing.T) {
+	d := newDocument(sharedOf(backend.ConsumeOptions{Partitions: 5}), 0)
+	for i, want := range [][]int{{5}, {3, 2}, {2, 2, 1}, {2, 1, 1, 1}, {1, 1, 1, 1, 1}, {1, 1, 1, 1, 1, 0}} {
+		ids := []string{"f", "e", "d", "c", "b", "a"}[:i+1] // their order is of no matter
+		d.add(ids[i], "", time.Time{})
+		for rank, id := range ids {
+			if got := d.quota(id); got != want[rank] {
+				t.Errorf("number %d of %d members is to have %d partitions, want %d", rank+1, len(ids), got, want[rank])
+			}
+		}
+	}
+}
+
 func TestAResetForgetsWhatWasParkedAfterIt(t *testing.T) {
 	d := newDocument(sharedOf(backend.ConsumeOptions{Partitions: 1}), 0)
 	d.resetTo(10)
@@ -232,7 +245,7 @@ func TestTheFirstOptionThatDiffersIsNamed(t *testing.T) {
 
 func FuzzDocument(f *testing.F) {
 	d := newDocument(sharedOf(backend.ConsumeOptions{Partitions: 2, TakeoverAfter: time.Second}), 7)
-	d.Members["a"] = presence{Beat: 1}
+	d.add("a", "", time.Time{})
 	d.claim("a")
 	value, err := d.encode()
 	if err != nil {
@@ -251,7 +264,7 @@ func FuzzDocument(f *testing.F) {
 			return
 		}
 		d.position()
-		d.Members["new"] = presence{}
+		d.add("new", "", time.Time{})
 		d.claim("new")
 		d.surplus("new")
 		d.remove("new")

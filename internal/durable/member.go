@@ -104,7 +104,7 @@ func (m *member) join(ctx context.Context) (*term, error) {
 			return nil, err
 		}
 		now = time.Now()
-		d.Members[id] = presence{Name: m.options.Member, Beat: 1, Seen: now.UTC()}
+		d.add(id, m.options.Member, now.UTC())
 		return d, nil
 	})
 	if err != nil {
