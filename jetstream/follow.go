@@ -19,6 +19,9 @@ import (
 // server sends what is appended as soon as it is stored. It returns
 // [backend.ErrUnavailable] where that can't be made within [Config.Timeout] at the
 // beginning; later on it waits for the server for as long as it takes.
+//
+// Of ranges over single event streams, 64 at a time have a consumer; beyond that,
+// those that have caught up share one, which is sent all that is appended.
 func (b *Backend) Subscribe(ctx context.Context, options backend.SubscribeOptions) iter.Seq2[backend.Batch, error] {
 	return b.follow(ctx, options, nil)
 }

@@ -16,6 +16,7 @@ type follower struct {
 	inOrder bool // by position, and each event once
 
 	mu       sync.Mutex
+	begun    bool
 	position uint64
 	last     map[string]uint64 // the last version of each event stream
 	events   map[place]uuid.UUID
@@ -60,6 +61,7 @@ func (l *Load) follow(ctx context.Context, p *party) {
 			}
 			f.tell(batch.Events)
 			f.mu.Lock()
+			f.begun = true
 			f.position = max(f.position, batch.Position)
 			f.mu.Unlock()
 		}
@@ -94,4 +96,32 @@ func (f *follower) reached(position uint64) error {
 		return fmt.Errorf("%s is at %d of %d", f.what, f.position, position)
 	}
 	return nil
+}
+
+// waitFollowing waits until everybody follows: what begins while the servers are
+// away may be refused, what goes on is not.
+func (l *Load) waitFollowing() {
+	l.tb.Helper()
+	must(l.tb, eventually("everybody follows", func() error {
+		for _, f := range l.Ledger.followers {
+			f.mu.Lock()
+			begun := f.begun
+			f.mu.Unlock()
+			if !begun {
+				return fmt.Errorf("%s has not begun", f.what)
+			}
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		all, err := l.parties[0].b.Subscriptions(ctx)
+		if err != nil {
+			return err
+		}
+		for _, s := range all {
+			if s.Name == l.subscriptionName() && len(s.Members) == len(l.parties) {
+				return nil
+			}
+		}
+		return fmt.Errorf("not all are members: %v", all)
+	}))
 }

@@ -126,7 +126,7 @@ func (r *Round) killClients() {
 	for _, l := range links.Links {
 		urls = append(urls, "nats://"+l.Address())
 	}
-	stream, version, ledger := r.Load.name+".process", uint64(0), r.Load.Ledger
+	stream, version, ledger := r.Load.name+".process-"+uuid.NewString()[:8], uint64(0), r.Load.Ledger
 	var p *clientProcess
 	defer func() {
 		if p != nil {

@@ -66,6 +66,7 @@ func (c *Cluster) StartLoad(tb testing.TB, cfg LoadConfig) *Load {
 	tb.Helper()
 	l := c.newLoad(tb, cfg)
 	l.work()
+	l.waitFollowing()
 	return l
 }
 
