@@ -220,7 +220,8 @@ func (f *benchFixture) fill(name string, commits int) {
 		if err != nil {
 			f.tb.Fatal(err)
 		}
-		if _, err := f.js.PublishMsgAsync(&nats.Msg{Subject: "events." + name, Header: m[0].Header, Data: m[0].Body}); err != nil {
+		msg := &nats.Msg{Subject: "events." + name, Header: m[0].Header, Data: m[0].Body}
+		if _, err := f.js.PublishMsgAsync(msg, natsjs.WithStallWait(patience)); err != nil {
 			f.tb.Fatal(err)
 		}
 		state.Version++

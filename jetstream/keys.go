@@ -17,8 +17,8 @@ import (
 // SubscriptionsBucket is the key-value bucket that holds the named subscriptions
 // and the checkpoints of the store on a JetStream stream of that name: EVENTS has
 // EVENTS_SUBSCRIPTIONS. It is made when it is first needed, with as many replicas
-// as the store has, and can be looked at with the nats command line tool; what it
-// holds is for this library to change.
+// as the store has and [Config.PlacementTags], and can be looked at with the nats
+// command line tool; what it holds is for this library to change.
 func SubscriptionsBucket(stream string) string { return stream + "_SUBSCRIPTIONS" }
 
 // keys is the key-value bucket of a store. Its values are read from the leader:
@@ -55,6 +55,10 @@ func (k *keys) open(ctx context.Context) (natsjs.KeyValue, error) {
 		if k.b.cfg.Storage == MemoryStorage {
 			storage = natsjs.MemoryStorage
 		}
+		var where *natsjs.Placement
+		if len(k.b.cfg.PlacementTags) > 0 {
+			where = &natsjs.Placement{Tags: k.b.cfg.PlacementTags}
+		}
 		_, err = js.CreateStream(ctx, natsjs.StreamConfig{
 			Name:              "KV_" + bucket,
 			Description:       "The named subscriptions of " + k.b.cfg.Stream,
@@ -65,6 +69,7 @@ func (k *keys) open(ctx context.Context) (natsjs.KeyValue, error) {
 			DenyDelete:        true,
 			Storage:           storage,
 			Replicas:          k.b.replicas,
+			Placement:         where,
 		})
 		if err != nil && !errors.Is(err, natsjs.ErrStreamNameAlreadyInUse) {
 			return nil, fmt.Errorf("creating the bucket %s: %w", bucket, err)

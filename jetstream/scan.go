@@ -322,7 +322,7 @@ func (s *scan) open(ctx context.Context) (pending uint64, err error) {
 	var answer struct {
 		NumPending uint64 `json:"num_pending"`
 	}
-	if err := s.b.callBy(ctx, s.requestConsumer, s.b.api.consumerCreate+s.name+"."+s.filter, request, &answer); err != nil {
+	if err := s.b.callLate(ctx, s.b.api.consumerCreate+s.name+"."+s.filter, request, &answer, unwanted{b: s.b, consumer: s.name}); err != nil {
 		return 0, err
 	}
 	// What is asked for is bounded, so that the channel has room for it. (A
@@ -336,30 +336,16 @@ func (s *scan) open(ctx context.Context) (pending uint64, err error) {
 	return answer.NumPending, err
 }
 
-// requestConsumer is the [requester] for a new consumer. The server may deal with
-// requests in another order than they came in: where nobody waits for the answer
-// any more, the consumer is deleted once more when it comes, for the deletion
-// before may have found none.
-func (s *scan) requestConsumer(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error) {
-	w := s.b.acks.get(msg.Subject)
-	defer s.b.acks.put(w)
-	w.late = unwanted{b: s.b, consumer: s.name}
-	token, err := s.b.acks.send(msg, w)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := s.b.acks.wait(ctx, token, w, wait)
-	if err == nil && isNobody(answer) {
-		err = nats.ErrNoResponders
-	}
-	return answer, err
-}
-
-// unwanted is a consumer that is deleted when it has been made.
+// unwanted is a consumer that nobody waited for: it is deleted once more when it
+// has been made. The server may deal with requests in another order than they came
+// in, so that the deletion before may have found none.
 type unwanted struct {
 	b        *Backend
 	consumer string
 }
+
+// check implements receiver.
+func (unwanted) check() {}
 
 // receive implements receiver.
 func (u unwanted) receive(*nats.Msg) { _ = u.b.nc.Publish(u.b.api.consumerDelete+u.consumer, nil) }

@@ -96,14 +96,22 @@ func call(t *testing.T, nc *nats.Conn, subject string, request []byte) map[strin
 	return answer
 }
 
+// load reads a stored store.
 func load(t *testing.T, dir string) (s snapshot, want []byte) {
 	t.Helper()
-	read := func(name string) []byte {
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return data
+	return loadSnapshot(t, dir), read(t, dir, wantFile)
+}
+
+func loadSnapshot(t *testing.T, dir string) snapshot {
+	t.Helper()
+	return snapshot{read(t, dir, streamFile), read(t, dir, snapshotFile)}
+}
+
+func read(t *testing.T, dir, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return snapshot{read(streamFile), read(snapshotFile)}, read(wantFile)
+	return data
 }

@@ -3,6 +3,7 @@ package raw
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,7 +28,7 @@ func Import(ctx context.Context, nc *nats.Conn, messages []*nats.Msg, window int
 		}
 		Fence(msg, fence)
 		all[i].msg = msg
-		if all[i].future, err = js.PublishMsgAsync(msg); err != nil {
+		if all[i].future, err = js.PublishMsgAsync(msg, patient); err != nil {
 			return err
 		}
 		last[msg.Subject] = &all[i]
@@ -39,6 +40,9 @@ func Import(ctx context.Context, nc *nats.Conn, messages []*nats.Msg, window int
 	}
 	return nil
 }
+
+// patient waits for a place in the window for as long as a busy machine may need.
+var patient = jetstream.WithStallWait(time.Minute)
 
 // sent is a message whose acknowledgement is to come, or has.
 type sent struct {
@@ -60,7 +64,7 @@ func (s *sent) acknowledged(ctx context.Context, js jetstream.JetStream) (uint64
 		if !inFlight(err) || ctx.Err() != nil {
 			return 0, err
 		}
-		if s.future, err = js.PublishMsgAsync(s.msg); err != nil {
+		if s.future, err = js.PublishMsgAsync(s.msg, patient); err != nil {
 			return 0, err
 		}
 		return s.acknowledged(ctx, js)
