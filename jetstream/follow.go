@@ -60,6 +60,11 @@ const (
 	// there, before what came is yielded.
 	lull = 10 * time.Millisecond
 
+	// maxOvercounts is how many consumers are made anew before it is believed that
+	// the server counts messages that it doesn't have: what was truncated a moment ago
+	// is one in few.
+	maxOvercounts = 3
+
 	// recedes is after how many request timeouts it is believed that the store ends
 	// before what has come of it. A leader that was cut off is one for 11 s.
 	recedes = 15
@@ -82,16 +87,17 @@ type follower struct {
 	tail    *tailer          // nil: it has a consumer of its own
 	deliver func(*stored)    // is given the messages; nil: they are to be yielded
 
-	events   []backend.RecordedEvent // to be yielded
-	reached  uint64                  // the position up to which everything is in events or was yielded
-	passed   int                     // messages since the last batch
-	caughtUp bool
-	tell     bool      // that caughtUp has changed
-	asked    bool      // the leader was, since the last message, whether that was the end
-	opened   bool      // a consumer was made once
-	came     bool      // something was sent, so that reached exists
-	receded  time.Time // since when the store has ended before reached; zero: it doesn't
-	openBy   time.Time // when the first must have been made
+	events     []backend.RecordedEvent // to be yielded
+	reached    uint64                  // the position up to which everything is in events or was yielded
+	passed     int                     // messages since the last batch
+	caughtUp   bool
+	tell       bool      // that caughtUp has changed
+	asked      bool      // the leader was, since the last message, whether that was the end
+	opened     bool      // a consumer was made once
+	overcounts int       // consumers in a row that said that there is more than there is
+	came       bool      // something was sent, so that reached exists
+	receded    time.Time // since when the store has ended before reached; zero: it doesn't
+	openBy     time.Time // when the first must have been made
 
 	// Of one event stream:
 	from    uint64 // the first version that is wanted; 0: any
@@ -119,9 +125,9 @@ func (f *follower) run(ctx context.Context, yield func(backend.Batch) bool) erro
 		case m == nil:
 		case f.deliver != nil:
 			f.deliver(m)
-			f.reached, f.came = m.position, true
+			f.reached, f.came, f.overcounts = m.position, true, 0
 		default:
-			f.came = true
+			f.came, f.overcounts = true, 0
 			err = f.take(ctx, m)
 		}
 		if err != nil {
@@ -243,9 +249,28 @@ func (f *follower) next(ctx context.Context) (*stored, error) {
 		} else if m, err := s.accept(ctx, msg); m != nil || err != nil {
 			f.asked = false
 			return m, err
+		} else if s.idle && s.pending > 0 {
+			if err := f.checkPending(ctx); err != nil {
+				return nil, err
+			}
 		}
 		f.asked = false
 	}
+}
+
+// checkPending returns an error where the server says that more messages are
+// there, sends none of them, and the leader has none. That is so where it dropped a
+// part of a damaged block (nats-server 2.15.2 still counts what was in it).
+func (f *follower) checkPending(ctx context.Context) error {
+	next, err := f.scan.upcoming(ctx)
+	if err != nil || next != nil {
+		return err
+	}
+	if f.overcounts++; f.overcounts > maxOvercounts {
+		return &backend.CorruptedError{StreamUUID: f.options.Stream, Position: f.reached,
+			Reason: fmt.Sprintf("the server counts %d messages after it, and has none of them", f.scan.pending)}
+	}
+	return fmt.Errorf("the consumer has %d more messages, and the leader none", f.scan.pending)
 }
 
 // wait waits for what the consumer sends; nil: nothing came in a lull.
@@ -406,8 +431,8 @@ func (f *follower) checkVersions(ctx context.Context, c *commit) error {
 			return err
 		}
 		// What was truncated meanwhile, or erased, isn't missing.
-		if now.exists && now.state.ID == c.streamID() && now.state.First <= f.want {
-			gap := &backend.CorruptedError{StreamUUID: f.one.uuid, FirstVersion: f.want, LastVersion: c.before(), Position: f.reached, Reason: "events are missing after it"}
+		if first := max(f.want, now.state.First); now.exists && now.state.ID == c.streamID() && first <= c.before() {
+			gap := &backend.CorruptedError{StreamUUID: f.one.uuid, FirstVersion: first, LastVersion: c.before(), Position: f.reached, Reason: "events are missing after it"}
 			switch f.retried++; {
 			case f.retried <= 2:
 				return fmt.Errorf("%w: position %d", errGap, f.reached)

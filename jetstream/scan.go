@@ -60,6 +60,7 @@ type scan struct {
 	live    bool   // goes on waiting at the end, which is then of no meaning
 	ahead   int    // how many messages are on their way at most
 	pending uint64 // live: how many more there were for the consumer, when it last said so
+	idle    bool   // the last thing that came says that nothing has for a while
 
 	name      string // of the consumer; empty: none
 	mark      string // what stands before the numbers of a reply subject
@@ -186,6 +187,7 @@ func (s *scan) advance(ctx context.Context) (*stored, error) {
 
 // accept takes what the consumer delivered, and asks it for more in time.
 func (s *scan) accept(ctx context.Context, msg *nats.Msg) (*stored, error) {
+	s.idle = false
 	if msg.Reply == "" { // what is stored comes with one, whatever its headers
 		return nil, s.control(ctx, msg)
 	}
@@ -254,6 +256,7 @@ func (s *scan) control(ctx context.Context, msg *nats.Msg) error {
 	}
 	switch status := msg.Header.Get("Status"); status {
 	case "100": // idle: there is nothing, as far as this replica knows
+		s.idle = true
 		if last := msg.Header.Get("Nats-Last-Consumer"); s.live && last != strconv.FormatUint(s.delivered, 10) {
 			return fmt.Errorf("the consumer's last message is %q, %d came", last, s.delivered)
 		}

@@ -28,8 +28,8 @@ const (
 	fixed    = 4 + 8 + 8 + 2
 	checksum = 8
 
-	hasHeaders = 1 << 31       // of the length
-	removed    = 3 << 62       // of the sequence: an erased message, or a note of one
+	hasHeaders = 1 << 31        // of the length
+	removed    = 3 << 62        // of the sequence: an erased message, or a note of one
 	longest    = (32 << 20) + 1 // of a record
 )
 
