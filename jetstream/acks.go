@@ -265,8 +265,8 @@ func isInboxRefusal(err error, inbox string) bool {
 	return errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `Subscription to "`+prefix)
 }
 
-// wait waits for the answer to the write sent with token, for at most wait. The
-// error is [nats.ErrPermissionViolation] where the server refused the write.
+// wait waits for the answer to what was sent with token, for at most wait. The
+// error is [nats.ErrPermissionViolation] where the server refused it.
 func (a *acks) wait(ctx context.Context, token uint64, w *ack, wait time.Duration) (*nats.Msg, error) {
 	done := ends(ctx)
 	var p patience

@@ -130,6 +130,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
 	}
 	defer cancel()
 	if err := b.openStream(ctx); err != nil {
+		b.acks.close()
 		return nil, fmt.Errorf("opening the JetStream stream %s: %w", cfg.Stream, err)
 	}
 	return b, nil

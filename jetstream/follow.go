@@ -19,6 +19,9 @@ import (
 // server sends what is appended as soon as it is stored. It returns
 // [backend.ErrUnavailable] where that can't be made within [Config.Timeout] at the
 // beginning; later on it waits for the server for as long as it takes.
+//
+// Of ranges over single event streams, 64 at a time have a consumer; beyond that,
+// those that have caught up share one, which is sent all that is appended.
 func (b *Backend) Subscribe(ctx context.Context, options backend.SubscribeOptions) iter.Seq2[backend.Batch, error] {
 	return b.follow(ctx, options, nil)
 }
@@ -57,6 +60,10 @@ const (
 	// there, before what came is yielded.
 	lull = 10 * time.Millisecond
 
+	// recedes is after how many request timeouts it is believed that the store ends
+	// before what has come of it. A leader that was cut off is one for 11 s.
+	recedes = 15
+
 	// passLimit is how many batches' worth of messages are passed over, because
 	// of their types, before that is told.
 	passLimit = 16
@@ -82,6 +89,8 @@ type follower struct {
 	tell     bool      // that caughtUp has changed
 	asked    bool      // the leader was, since the last message, whether that was the end
 	opened   bool      // a consumer was made once
+	came     bool      // something was sent, so that reached exists
+	receded  time.Time // since when the store has ended before reached; zero: it doesn't
 	openBy   time.Time // when the first must have been made
 
 	// Of one event stream:
@@ -110,8 +119,9 @@ func (f *follower) run(ctx context.Context, yield func(backend.Batch) bool) erro
 		case m == nil:
 		case f.deliver != nil:
 			f.deliver(m)
-			f.reached = m.position
+			f.reached, f.came = m.position, true
 		default:
+			f.came = true
 			err = f.take(ctx, m)
 		}
 		if err != nil {
@@ -163,9 +173,10 @@ func (f *follower) start(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		f.reached, f.caughtUp = info.State.LastSeq, true
+		f.reached, f.caughtUp, f.came = info.State.LastSeq, true, true
 	}
-	f.commits.after = f.reached
+	f.commits.after, f.commits.known.from = f.reached, f.reached
+	f.commits.trusts = f.one.subject != ""
 	f.scan = f.b.newScan(f.filter, f.reached, math.MaxUint64, math.MaxUint64)
 	f.scan.live = true
 	if f.options.Stream != "" {
@@ -278,11 +289,31 @@ func (f *follower) open(ctx context.Context) error {
 		return err
 	}
 	// Positions mean nothing in another JetStream stream of the name.
-	if _, err := f.b.checkSame(ctx); err != nil {
+	info, err := f.b.checkSame(ctx)
+	if err != nil {
 		return err
 	}
+	if last := info.State.LastSeq; f.came && last < f.reached {
+		return f.wentBack(last)
+	}
+	f.receded = time.Time{}
 	f.opened = true
 	return nil
+}
+
+// wentBack is the error where the store ends before what has come of it: what is
+// appended next gets positions that were given before, and would never be sent.
+// For a while that may be a leader that was just elected, or is cut off.
+func (f *follower) wentBack(last uint64) error {
+	if f.receded.IsZero() {
+		f.receded = time.Now()
+	}
+	if time.Since(f.receded) < recedes*f.b.cfg.RequestTimeout {
+		return fmt.Errorf("the store ends at position %d, before %d", last, f.reached)
+	}
+	return &backend.CorruptedError{StreamUUID: f.options.Stream, Position: last,
+		Reason: fmt.Sprintf("the store ends there, after this subscription was sent position %d: "+
+			"either the server lost what it had acknowledged, or the leader is cut off from its peers", f.reached)}
 }
 
 // recover makes it possible to go on after an error, or returns the error that
@@ -362,6 +393,9 @@ func (f *follower) end(ctx context.Context) {
 // the one event stream that is subscribed to.
 func (f *follower) checkVersions(ctx context.Context, c *commit) error {
 	if f.id != 0 && f.id != c.streamID() {
+		if c.forgetful() {
+			return c.forgotten(f.one.uuid)
+		}
 		f.want, f.from = 1, 0 // it was deleted, and this is another
 	}
 	if f.want != 0 && c.before() >= f.want {

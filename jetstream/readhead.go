@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,8 +22,14 @@ func (b *Backend) readHead(ctx context.Context, t target) (*head, error) {
 		return b.refreshHead(ctx, t)
 	}
 	last, err := b.last(ctx, t.subject)
+	if err == nil && last == nil && known == nil {
+		// That there is none is the leader's word.
+		if n, err := b.count(ctx, t.subject); err == nil && n == 0 {
+			return &head{}, nil
+		}
+	}
 	if err != nil || last == nil {
-		return b.refreshHead(ctx, t) // also that there is none is the leader's word
+		return b.refreshHead(ctx, t)
 	}
 	h, whole, err := b.decodeHead(t, last, known)
 	if err != nil || !whole || known != nil && h.position < known.position {
@@ -40,6 +47,17 @@ func (b *Backend) refreshHead(ctx context.Context, t target) (*head, error) {
 		last, err := b.leaderGet(ctx, getRequest{LastFor: t.subject})
 		if err != nil {
 			return nil, err
+		}
+		if last == nil && known == nil {
+			if lost, err := b.isUnreadable(ctx, t); err != nil {
+				return nil, err
+			} else if !lost {
+				return &head{}, nil
+			}
+			if tries < unreadableTries && pause(ctx, tries) {
+				continue // it may have come, or gone, between the two requests
+			}
+			return nil, unreadable(t)
 		}
 		h, _, err := b.decodeHead(t, last, known)
 		if err != nil {
@@ -65,6 +83,39 @@ func (b *Backend) refreshHead(ctx context.Context, t target) (*head, error) {
 				"either the server lost what it had acknowledged, or the leader is cut off from its peers", h.position),
 		}
 	}
+}
+
+// unreadableTries is how often a last message that is counted and isn't there is
+// looked for again.
+const unreadableTries = 5
+
+// isUnreadable reports whether the leader counts messages on an event stream's
+// subject of which it has just said that there is none: it says so, too, of one
+// that it can't read, because the block on its disk is damaged
+// (nats-server 2.15.2, LoadLastMsg).
+func (b *Backend) isUnreadable(ctx context.Context, t target) (bool, error) {
+	n, err := b.count(ctx, t.subject)
+	return n > 0, err
+}
+
+func unreadable(t target) error {
+	return &backend.CorruptedError{StreamUUID: t.uuid, Reason: "the server counts messages of it, and can't read the last one", Err: errUnreadable}
+}
+
+// count returns how many messages the leader counts on a subject.
+func (b *Backend) count(ctx context.Context, subject string) (uint64, error) {
+	var info struct {
+		State struct {
+			Subjects map[string]uint64 `json:"subjects"`
+		} `json:"state"`
+	}
+	err := b.call(ctx, b.api.info, struct {
+		Filter string `json:"subjects_filter"`
+	}{subject}, &info)
+	if _, ok := errors.AsType[*apiError](err); ok {
+		err = fmt.Errorf("%w: JetStream stream %s: %w", backend.ErrUnavailable, b.cfg.Stream, err)
+	}
+	return info.State.Subjects[subject], err
 }
 
 // decodeHead makes a head of an event stream's last message. It is not whole

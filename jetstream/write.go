@@ -63,10 +63,36 @@ const (
 // means that something is there, and its id whether that is w.
 func (b *Backend) write(ctx context.Context, w *write) (uint64, error) {
 	position, v, err := b.publish(ctx, w, b.cfg.RequestTimeout)
-	if v == vStored {
-		return position, nil
+	if v != vStored {
+		position, err = b.insist(ctx, w, v, err)
 	}
-	return b.insist(ctx, w, v, err)
+	if err == nil && w.rollup {
+		return b.restoreErased(ctx, w, position)
+	}
+	return position, err
+}
+
+// restoreErased writes w, a rollup that was stored, once more without the rollup
+// where the server has erased it together with what it takes the place of. Where
+// it can't read one of those messages it erases as many as there were, and so its
+// own (nats-server 2.15.2, PurgeEx). What can't be read then remains, out of reach.
+func (b *Backend) restoreErased(ctx context.Context, w *write, position uint64) (uint64, error) {
+	parts := uint64(len(w.messages))
+	first, err := b.leaderGet(ctx, getRequest{Seq: position + 1 - parts})
+	if err != nil || first != nil {
+		return position, nil // it was acknowledged
+	}
+	again := *w
+	again.rollup, again.before = false, &head{}
+	if parts > 1 {
+		again.before = &head{position: position}
+	}
+	delete(w.messages[0].Header, headerRollup)
+	at, err := b.write(ctx, &again)
+	if errors.Is(err, errConflict) || errors.Is(err, errInFlight) {
+		return position, nil // it is gone because another has taken its place
+	}
+	return at, err
 }
 
 // insist is write after a first attempt that was judged v.

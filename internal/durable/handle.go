@@ -57,6 +57,8 @@ func (t *term) finish(r result) error {
 		t.work.runnable = append(t.work.runnable, it.lane)
 	case r.err == nil:
 		t.finished(it, r.held)
+	case it.part.releasing: // to try it again is for the next member
+		t.work.abandon(it)
 	case t.ctx.Err() != nil: // what failed, failed because of that
 	case (it.request != nil || it.parked != nil) && t.s.store.Final(r.err):
 		return fmt.Errorf("parking position %d of %q: %w", it.commit.Position, it.commit.StreamUUID, r.err)

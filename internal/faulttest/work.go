@@ -1,0 +1,139 @@
+package faulttest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tributary-es/tributary/backend"
+)
+
+// workRegister reads the version of a register that all parties write to, and
+// appends to it where it still has that version.
+func (l *Load) workRegister(ctx context.Context, p *party, r *rand.Rand) error {
+	stream, within := l.register(r.IntN(registers)), deadline(r)
+	version, err := p.look(ctx, within, stream)
+	if err != nil {
+		return nil // written down
+	}
+	_, err = p.append(context.WithoutCancel(ctx), within, stream, backend.ExactVersion(version), Events(1+r.IntN(3)))
+	return wantRefusal(err, backend.ErrWrongExpectedVersion)
+}
+
+// workCounter appends to a counter, whatever its version. Now and then it doesn't
+// wait for long.
+func (l *Load) workCounter(ctx context.Context, p *party, r *rand.Rand) error {
+	within := deadline(r)
+	if r.IntN(10) == 0 {
+		within = time.Duration(r.Int64N(int64(20 * time.Millisecond)))
+	}
+	_, err := p.append(context.WithoutCancel(ctx), within, l.counter(r.IntN(counters)), backend.AnyVersion(), Events(1+r.IntN(2)))
+	return wantRefusal(err)
+}
+
+// workSet adds an element to a set that no other party writes to, and repeats
+// that until it is certain: any version is expected, and none comes between that
+// would be too many.
+func (l *Load) workSet(ctx context.Context, p *party, r *rand.Rand) error {
+	element := Events(1)
+	return wantRefusal(insist(ctx, deadline(r), func(ctx context.Context) error {
+		_, err := p.append(ctx, time.Hour, l.set(p.number), backend.AnyVersion(), element)
+		return err
+	}))
+}
+
+// workRead reads.
+func (l *Load) workRead(ctx context.Context, p *party, r *rand.Rand) error {
+	stream := l.watched(r.IntN(6))
+	switch r.IntN(8) {
+	case 0:
+		_ = p.read(ctx, deadline(r), stream, true)
+	case 1, 2, 3:
+		_ = p.read(ctx, deadline(r), stream, false)
+	default:
+		_, _ = p.look(ctx, deadline(r), stream)
+	}
+	return nil
+}
+
+// wantRefusal returns nil where err is what may become of an append under faults:
+// no error, one that says that the store was away, or one of those named.
+func wantRefusal(err error, also ...error) error {
+	for _, allowed := range append(also, backend.ErrOutcomeUnknown, backend.ErrUnavailable, context.DeadlineExceeded, context.Canceled) {
+		if errors.Is(err, allowed) {
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("an append: %w", err)
+	}
+	return nil
+}
+
+// bank is accounts, between which money is transferred.
+type bank struct {
+	mu   sync.Mutex
+	done int // transfers
+}
+
+// workBank transfers from one account to another: two appends, each of which is
+// repeated until it is certain, so that no money is lost or made.
+func (l *Load) workBank(ctx context.Context, p *party, r *rand.Rand) error {
+	from := r.IntN(accounts)
+	to := (from + 1 + r.IntN(accounts-1)) % accounts
+	amount := 1 + r.IntN(100)
+	taken := Events(1)
+	taken[0].EventType, taken[0].Data = "Withdrawn", strconv.AppendInt(nil, int64(-amount), 10)
+	given := Events(1)
+	given[0].EventType, given[0].Data = "Deposited", strconv.AppendInt(nil, int64(amount), 10)
+	if booked, err := l.book(ctx, p, l.account(from), taken); err != nil || !booked {
+		return err
+	}
+	// From here on it must be done, whatever it takes.
+	for {
+		booked, err := l.book(context.WithoutCancel(ctx), p, l.account(to), given)
+		if err != nil {
+			return err
+		}
+		if booked {
+			break
+		}
+	}
+	l.bank.mu.Lock()
+	defer l.bank.mu.Unlock()
+	l.bank.done++
+	return nil
+}
+
+// book appends to an account at whatever version it has, and reports whether that
+// is done: an exact version makes it certain, however late it is repeated.
+func (l *Load) book(ctx context.Context, p *party, account string, events []backend.UnsavedEvent) (bool, error) {
+	began := time.Now()
+	for {
+		version, err := p.look(context.WithoutCancel(ctx), 2*time.Second, account)
+		if err == nil {
+			err = insist(ctx, 2*time.Second, func(ctx context.Context) error {
+				_, err := p.append(ctx, time.Hour, account, backend.ExactVersion(version), events)
+				return err
+			})
+		}
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.Is(err, backend.ErrWrongExpectedVersion):
+		case errors.Is(err, backend.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+			if ctx.Err() != nil {
+				return false, nil
+			}
+		default:
+			return false, fmt.Errorf("booking to %s: %w", account, err)
+		}
+		if time.Since(began) > 3*patience {
+			return false, fmt.Errorf("booking to %s: not within %v: %w", account, 3*patience, err)
+		}
+	}
+}
