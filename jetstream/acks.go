@@ -301,19 +301,21 @@ func (a *acks) wait(ctx context.Context, token uint64, w *ack, wait time.Duratio
 	}
 }
 
-// patience is how long an answer was waited for, told by the checks: most answers
-// come before the first, and take no look at the clock.
-type patience struct{ waited time.Duration }
+// patience is how long an answer is waited for, by the checks: most answers come
+// before the first, and take no look at the clock.
+type patience struct{ since time.Time } // the first check
 
-// spent counts a check, and returns the error where it is enough: after wait, or
-// by ctx's deadline.
+// spent returns the error where it is enough: after wait, or by ctx's deadline.
 func (p *patience) spent(ctx context.Context, wait time.Duration) error {
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= 0 {
+	now := time.Now()
+	if deadline, ok := ctx.Deadline(); ok && !now.Before(deadline) {
 		return context.DeadlineExceeded
 	}
-	if p.waited >= wait {
+	if p.since.IsZero() {
+		p.since = now
+	}
+	if now.Sub(p.since) >= wait {
 		return nats.ErrTimeout
 	}
-	p.waited += checkEvery // the first check may come at once
 	return nil
 }

@@ -455,6 +455,7 @@ func (f *follower) checkCaughtUp(ctx context.Context) {
 	next, err := f.scan.upcoming(ctx)
 	if err != nil {
 		f.b.log.DebugContext(ctx, "asking for the end", "filter", f.filter, "error", err)
+		f.leaveTail() // a consumer of its own asks again
 		return
 	}
 	f.caughtUp, f.tell = next == nil, next == nil

@@ -83,6 +83,15 @@ func (k *keys) open(ctx context.Context) (natsjs.KeyValue, error) {
 	return kv, nil
 }
 
+// forget has the bucket be opened anew.
+func (k *keys) forget(kv natsjs.KeyValue) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.kv == kv {
+		k.kv = nil
+	}
+}
+
 // do does something with the bucket, and again where that failed for want of an
 // answer, until it succeeds, or fails in a way that is final, or ctx ends.
 func (k *keys) do(ctx context.Context, what func(context.Context, natsjs.KeyValue) error) error {
@@ -97,7 +106,7 @@ func (k *keys) do(ctx context.Context, what func(context.Context, natsjs.KeyValu
 		switch {
 		case err == nil, errors.Is(err, durable.ErrRevision), errors.Is(err, nats.ErrPermissionViolation):
 			return err
-		case isAPIError && apiErr.Code != 503:
+		case isAPIError && apiErr.Code != 503, errors.Is(err, nats.ErrMaxPayload):
 			return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
 		case k.b.nc.IsClosed(), k.b.closed.Load():
 			return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
@@ -116,6 +125,9 @@ func (k *keys) once(ctx context.Context, what func(context.Context, natsjs.KeyVa
 	kv, err := k.open(ctx)
 	if err == nil {
 		err = what(ctx, kv)
+	}
+	if errors.Is(err, natsjs.ErrStreamNotFound) || errors.Is(err, natsjs.ErrNoStreamResponse) {
+		k.forget(kv) // it was deleted: what comes next makes it anew
 	}
 	if last := k.b.nc.LastError(); err != nil && last != before && errors.Is(last, nats.ErrPermissionViolation) &&
 		strings.Contains(last.Error(), SubscriptionsBucket(k.b.cfg.Stream)) {

@@ -158,8 +158,13 @@ func (b *Backend) Truncate(ctx context.Context, streamUUID string, before uint64
 		return err
 	}
 	defer cancel()
+	return b.truncate(ctx, t, before)
+}
+
+// truncate is Truncate where the operation has begun.
+func (b *Backend) truncate(ctx context.Context, t target, before uint64) error {
 	var keep uint64 // the position of the first message to keep; 0: nothing to purge
-	_, err = b.mark(ctx, streamUUID, false, func(ctx context.Context, t target, h *head) (*marker, error) {
+	_, err := b.markOn(ctx, t, false, func(ctx context.Context, t target, h *head) (*marker, error) {
 		keep = 0
 		switch {
 		case !h.exists:
