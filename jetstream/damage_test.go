@@ -228,6 +228,34 @@ func TestAnEventStreamThatBeganAnewOverADamagedOneIsNamed(t *testing.T) {
 	wantCorrupted(t, err, anew.Position-1)
 }
 
+// What a process has seen of an event stream it must see again.
+func TestASubscriptionIsNotCaughtUpBeforeWhatItsProcessHasSeen(t *testing.T) {
+	s := damaged(t, func(s *store) {
+		s.add("x", 1, 1, 1)
+		s.add("y", 1, 1)
+	}, func(dir string, records []blockfile.Record) {
+		// The messages of y remain the last ones, in a block that begins with them.
+		r := records[2]
+		data, err := os.ReadFile(r.File)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(r.File, slices.Concat(data[:r.Start], data[r.End:]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(blockfile.Index(dir, jetstream.DefaultStream)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	events, err := subscribed(t, s, backend.SubscribeOptions{Stream: "x", From: backend.FromBeginning()})
+	if !errors.Is(err, backend.ErrCorrupted) {
+		t.Errorf("%d events, error %v, want ErrCorrupted", len(events), err)
+	}
+	if events, err = subscribed(t, s, backend.SubscribeOptions{Stream: "y", From: backend.FromBeginning()}); err != nil || len(events) != 2 {
+		t.Errorf("%d events of another, error %v", len(events), err)
+	}
+}
+
 // A server that lost its last messages gives their positions once more.
 func TestASubscriptionDoesNotWaitBehindTheEndOfAStoreThatWentBack(t *testing.T) {
 	server := testserver.Single(t)

@@ -137,7 +137,12 @@ func (f *follower) run(ctx context.Context, yield func(backend.Batch) bool) erro
 			continue
 		}
 		if m == nil {
-			f.checkCaughtUp(ctx)
+			if err := f.checkCaughtUp(ctx); err != nil {
+				if err = f.recover(ctx, err); err != nil {
+					return err
+				}
+				continue
+			}
 		}
 		if f.ready(m == nil) && !yield(f.batch()) {
 			return nil
@@ -447,18 +452,26 @@ func (f *follower) checkVersions(ctx context.Context, c *commit) error {
 
 // checkCaughtUp finds out whether there is nothing more, where that may be so.
 // What the consumer's replica says must be the leader's word, too.
-func (f *follower) checkCaughtUp(ctx context.Context) {
+func (f *follower) checkCaughtUp(ctx context.Context) error {
 	if f.caughtUp || f.asked || f.scan.pending > 0 {
-		return
+		return nil
 	}
 	f.asked = true
 	next, err := f.scan.upcoming(ctx)
 	if err != nil {
 		f.b.log.DebugContext(ctx, "asking for the end", "filter", f.filter, "error", err)
-		f.leaveTail() // a consumer of its own asks again
-		return
+		return nil
+	}
+	if known := f.b.heads.get(f.one.subject); next == nil && known != nil && known.position > f.reached {
+		// This process has seen more than the leader has.
+		ctx, cancel := within(ctx, f.b.cfg.Timeout)
+		defer cancel()
+		_, err := f.b.refreshHead(ctx, f.one)
+		f.asked = false
+		return err
 	}
 	f.caughtUp, f.tell = next == nil, next == nil
+	return nil
 }
 
 // ready reports whether there is something to yield; idle: nothing more has come
