@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -113,9 +114,7 @@ func (p *parkingLot) repeat(e backend.RecordedEvent, change map[string]any) {
 	if err := json.Unmarshal(e.Data, &fields); err != nil {
 		p.t.Fatal(err)
 	}
-	for field, value := range change {
-		fields[field] = value
-	}
+	maps.Copy(fields, change)
 	data, err := json.Marshal(fields)
 	if err != nil {
 		p.t.Fatal(err)
