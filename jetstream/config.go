@@ -119,8 +119,9 @@ const (
 
 	// ReadLeader asks the leader: a read also sees what other processes were
 	// acknowledged before it began, unless the leader asked is one that was cut
-	// off and does not know yet; such a leader was seen to answer for 11 s
-	// (nats-server 2.15.2). Only an append is a linearization point.
+	// off and does not know yet, which was seen to answer for 11 s, or one that was
+	// just elected and does not know all yet (nats-server 2.15.2). Only an append is a
+	// linearization point.
 	ReadLeader
 )
 

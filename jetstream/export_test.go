@@ -7,14 +7,14 @@ var PathsOff = map[string]func(*Backend){
 	"no seek":        func(b *Backend) { b.paths.noSeek = true },
 	"no direct gets": func(b *Backend) { b.paths.noDirect = true },
 	"no groups":      func(b *Backend) { b.queues.group = false },
-	"no heads":       func(b *Backend) { b.heads.max, b.heads.dropped = 1, true },
+	"no heads":       func(b *Backend) { b.heads.max, b.heads.floors = 1, make([]uint64, 1) },
 	"no known acknowledgement": func(b *Backend) {
 		b.api.ack = []byte("{}") // so that each is decoded
 	},
 	"none": func(b *Backend) {
 		b.paths = paths{noChain: true, noSeek: true, noDirect: true}
 		b.queues.group = false
-		b.heads.max, b.heads.dropped = 1, true
+		b.heads.max, b.heads.floors = 1, make([]uint64, 1)
 		b.api.ack = []byte("{}")
 	},
 }

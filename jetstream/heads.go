@@ -2,6 +2,7 @@ package jetstream
 
 import (
 	"container/list"
+	"hash/maphash"
 	"sync"
 
 	"github.com/google/uuid"
@@ -103,7 +104,11 @@ type headCache struct {
 	bytes    int
 	entries  map[string]*list.Element // by subject
 	used     list.List                // of *headEntry, the last used first
-	dropped  bool                     // whether any was ever dropped
+
+	// What stays of those dropped: the greatest position among those whose subjects
+	// share a place, so that the event stream is not seen at an earlier one.
+	floors []uint64 // nil: none was dropped
+	seed   maphash.Seed
 }
 
 type headEntry struct {
@@ -121,8 +126,14 @@ func (e *headEntry) set(h *head) {
 const bytesPerHead = 1024
 
 func newHeadCache(most int) *headCache {
-	return &headCache{max: most, maxBytes: most * bytesPerHead, entries: make(map[string]*list.Element)}
+	return &headCache{max: most, maxBytes: most * bytesPerHead, entries: make(map[string]*list.Element), seed: maphash.MakeSeed()}
 }
+
+// placesPerHead and maxPlaces are how many floors there are, of 8 bytes each.
+const (
+	placesPerHead = 4
+	maxPlaces     = 1 << 20
+)
 
 // get returns the head known for a subject; nil: none.
 func (c *headCache) get(subject string) *head {
@@ -172,13 +183,28 @@ func (c *headCache) drop(e *list.Element) {
 	entry := c.used.Remove(e).(*headEntry)
 	delete(c.entries, entry.subject)
 	c.bytes -= entry.bytes
-	c.dropped = true
+	if c.floors == nil {
+		c.floors = make([]uint64, min(placesPerHead*c.max, maxPlaces))
+	}
+	floor := c.place(entry.subject)
+	*floor = max(*floor, entry.head.position)
 }
 
-// complete reports whether every head ever put is still known: what isn't known
-// was then never seen by this process.
-func (c *headCache) complete() bool {
+func (c *headCache) place(subject string) *uint64 {
+	return &c.floors[maphash.String(c.seed, subject)%uint64(len(c.floors))]
+}
+
+// seen returns the head known for a subject, if any, and a position that what is
+// read of the subject must not be before, for this process has seen it there. Where
+// the head is not known any more, it may be another subject that was seen there.
+func (c *headCache) seen(subject string) (known *head, floor uint64) {
+	if known = c.get(subject); known != nil {
+		return known, known.position
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.dropped
+	if c.floors == nil {
+		return nil, 0
+	}
+	return nil, *c.place(subject)
 }

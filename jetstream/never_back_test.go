@@ -1,7 +1,10 @@
 package jetstream_test
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -129,6 +132,49 @@ func TestReadsAfterALeaderChangeSeeWhatWasAcknowledged(t *testing.T) {
 		}
 		if got := len(s.all("x")); got != total/2 {
 			t.Errorf("round %d: %d events, want %d", round, got, total/2)
+		}
+	}
+}
+
+// A process that has forgotten a head still notices that a server has less than
+// the process has seen: its store was put back to an earlier time.
+func TestReadsNeverGoBackWhereTheHeadWasForgotten(t *testing.T) {
+	for _, consistency := range []jetstream.ReadConsistency{jetstream.ReadYourWrites, jetstream.ReadLeader} {
+		for name, heads := range map[string]int{"remembered": 0, "forgotten": 1} {
+			t.Run(name, func(t *testing.T) {
+				srv := testserver.Single(t)
+				s := openStore(t, srv.Connect(t), jetstream.Config{RequestTimeout: 100 * time.Millisecond, HeadCacheSize: heads, ReadConsistency: consistency})
+				s.add("x", 1)
+				earlier := filepath.Join(t.TempDir(), "earlier")
+				srv.Stop()
+				if err := os.CopyFS(earlier, os.DirFS(srv.StoreDir())); err != nil {
+					t.Fatal(err)
+				}
+				restart := func() {
+					if err := srv.Restart(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				restart()
+				s.add("x", 1)
+				s.add("y", 1) // so that the head of x may be forgotten
+				srv.Stop()
+				if err := os.RemoveAll(srv.StoreDir()); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.CopyFS(srv.StoreDir(), os.DirFS(earlier)); err != nil {
+					t.Fatal(err)
+				}
+				restart()
+				if info, err := s.ReadStreamInfo(within(t, promptly), "x", uuid.Nil); !errors.Is(err, backend.ErrCorrupted) {
+					t.Errorf("version %d after version 2, error %v, want ErrCorrupted", info.Version, err)
+				}
+				for _, r := range readers {
+					if events, err := r.read(within(t, promptly), s, "x"); !errors.Is(err, backend.ErrCorrupted) {
+						t.Errorf("%s: %d events after 2, error %v, want ErrCorrupted", r.name, len(events), err)
+					}
+				}
+			})
 		}
 	}
 }

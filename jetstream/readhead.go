@@ -11,18 +11,16 @@ import (
 )
 
 // readHead reads the head of an event stream, as [Config.ReadConsistency] wants
-// it, and never one older than this process knows.
+// it, and never one older than this process has seen.
 func (b *Backend) readHead(ctx context.Context, t target) (*head, error) {
-	known := b.heads.get(t.subject)
-	// A replica, or a mirror that answers for it, may lag. What this process knows
-	// shows that, and so does never having known anything; what it has forgotten
-	// doesn't.
-	forgotten := known == nil && !b.heads.complete()
-	if b.cfg.ReadConsistency == ReadLeader || forgotten || b.paths.noDirect {
+	if b.cfg.ReadConsistency == ReadLeader || b.paths.noDirect {
 		return b.refreshHead(ctx, t)
 	}
+	// A replica, or a mirror that answers for it, may lag. What this process has seen
+	// shows that, and so does never having seen anything.
+	known, floor := b.heads.seen(t.subject)
 	last, err := b.last(ctx, t.subject)
-	if err == nil && last == nil && known == nil {
+	if err == nil && last == nil && floor == 0 {
 		// That there is none is the leader's word.
 		if n, err := b.count(ctx, t.subject); err == nil && n == 0 {
 			return &head{}, nil
@@ -32,7 +30,7 @@ func (b *Backend) readHead(ctx context.Context, t target) (*head, error) {
 		return b.refreshHead(ctx, t)
 	}
 	h, whole, err := b.decodeHead(t, last, known)
-	if err != nil || !whole || known != nil && h.position < known.position {
+	if err != nil || !whole || h.position < floor {
 		return b.refreshHead(ctx, t)
 	}
 	b.heads.put(t.subject, h)
@@ -43,46 +41,80 @@ func (b *Backend) readHead(ctx context.Context, t target) (*head, error) {
 func (b *Backend) refreshHead(ctx context.Context, t target) (*head, error) {
 	started := time.Now()
 	for tries := 0; ; tries++ {
-		known := b.heads.get(t.subject)
-		last, err := b.leaderGet(ctx, getRequest{LastFor: t.subject})
+		known, floor := b.heads.seen(t.subject)
+		h, err := b.leaderHead(ctx, t, known)
 		if err != nil {
 			return nil, err
 		}
-		if last == nil && known == nil {
-			if lost, err := b.isUnreadable(ctx, t); err != nil {
+		if h.position < floor && known == nil {
+			// It may be another event stream that was seen there.
+			if proven, err := b.provenHead(ctx, t, floor); err != nil {
 				return nil, err
-			} else if !lost {
-				return &head{}, nil
+			} else if proven != nil {
+				h, floor = proven, 0
+			}
+		}
+		if h.position >= floor {
+			if h.position != 0 {
+				b.heads.put(t.subject, h)
+				return h, nil
+			}
+			if damaged, err := b.isUnreadable(ctx, t); err != nil || !damaged {
+				return h, err
 			}
 			if tries < unreadableTries && pause(ctx, tries) {
-				continue // it may have come, or gone, between the two requests
+				continue // it may have come between the two requests
 			}
 			return nil, unreadable(t)
 		}
-		h, _, err := b.decodeHead(t, last, known)
-		if err != nil {
-			return nil, err
-		}
-		if known == nil || h.position >= known.position {
-			if h.position != 0 {
-				b.heads.put(t.subject, h)
-			}
-			return h, nil
-		}
-		// The leader has less than this process has seen: it was just elected,
-		// or it is cut off, or the server lost what it had acknowledged.
+		// The leader has less than this process has seen: it was just elected and does
+		// not know all that is stored, or it is cut off, or the server lost what it had
+		// acknowledged.
 		if time.Since(started) < 2*b.cfg.RequestTimeout && pause(ctx, tries) {
 			continue
 		}
 		if _, err := b.checkSame(ctx); err != nil {
 			return nil, err
 		}
-		return nil, &backend.CorruptedError{
-			StreamUUID: t.uuid, FirstVersion: min(h.state.Version+1, known.state.Version), LastVersion: known.state.Version, Position: known.position,
+		lost := &backend.CorruptedError{
+			StreamUUID: t.uuid, Position: floor,
 			Reason: fmt.Sprintf("the server's last position of it is %d, after this process saw one that is now missing: "+
 				"either the server lost what it had acknowledged, or the leader is cut off from its peers", h.position),
 		}
+		if known != nil {
+			lost.FirstVersion, lost.LastVersion = min(h.state.Version+1, known.state.Version), known.state.Version
+		}
+		return nil, lost
 	}
+}
+
+// leaderHead reads the head as the leader has it.
+func (b *Backend) leaderHead(ctx context.Context, t target, known *head) (*head, error) {
+	last, err := b.leaderGet(ctx, getRequest{LastFor: t.subject})
+	if err != nil {
+		return nil, err
+	}
+	h, _, err := b.decodeHead(t, last, known)
+	return h, err
+}
+
+// provenHead is leaderHead of a leader that has everything up to a position; nil:
+// none that is known to. A leader that was just elected doesn't, for a moment: it
+// has yet to learn what of its log was acknowledged by the one before.
+func (b *Backend) provenHead(ctx context.Context, t target, position uint64) (*head, error) {
+	before, err := b.checkSame(ctx)
+	if err != nil || before.State.LastSeq < position {
+		return nil, err
+	}
+	h, err := b.leaderHead(ctx, t, nil)
+	if err != nil {
+		return nil, err
+	}
+	after, err := b.checkSame(ctx)
+	if err != nil || after.Cluster.Leader != before.Cluster.Leader {
+		return nil, err
+	}
+	return h, nil
 }
 
 // unreadableTries is how often a last message that is counted and isn't there is

@@ -57,6 +57,9 @@ type streamInfo struct {
 	State   struct {
 		LastSeq uint64 `json:"last_seq"`
 	} `json:"state"`
+	Cluster struct {
+		Leader string `json:"leader"` // who says so
+	} `json:"cluster"`
 }
 
 // openStream finds or creates the JetStream stream, and checks that it is safe.
