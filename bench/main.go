@@ -16,12 +16,14 @@ import (
 	"os/signal"
 	"regexp"
 
+	"github.com/tributary-es/tributary/bench/internal/followers"
 	"github.com/tributary-es/tributary/bench/internal/jobs"
 	"github.com/tributary-es/tributary/bench/internal/servers"
 )
 
 func main() {
 	servers.ServeIfAsked()
+	followers.FollowIfAsked()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/tributary-es/tributary/bench/internal/followers"
 	"github.com/tributary-es/tributary/bench/internal/jobs"
 	"github.com/tributary-es/tributary/bench/internal/million"
 	"github.com/tributary-es/tributary/bench/internal/report"
@@ -71,6 +72,15 @@ func (b *bench) run(ctx context.Context) (*report.Report, error) {
 			return nil, err
 		}
 	}
+	if report.FollowersWanted(b.wanted(report.FollowersKey)) {
+		res, err := followers.Run(ctx, b.followers())
+		if err != nil {
+			return nil, err
+		}
+		if err := r.Add(os.Stdout, report.Followers(res)); err != nil {
+			return nil, err
+		}
+	}
 	r.Took = time.Since(r.Measured)
 	return r, nil
 }
@@ -82,6 +92,16 @@ func (b *bench) million() million.Config {
 		cfg = million.Config{EventStreams: []int{50, 150}, Loads: 4, Restarts: 2, Idle: -1, ReadAll: 500}
 	}
 	cfg.Progress = func(line string) { fmt.Fprintln(os.Stderr, report.MillionKey+": "+line) }
+	return cfg
+}
+
+// followers is how large the run with very many subscriptions is.
+func (b *bench) followers() followers.Config {
+	cfg := followers.Config{}
+	if b.small {
+		cfg = followers.Config{Streams: 150, Commits: 1}
+	}
+	cfg.Progress = func(line string) { fmt.Fprintln(os.Stderr, report.FollowersKey+": "+line) }
 	return cfg
 }
 

@@ -15,10 +15,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// acks has those that wait for the server's answer: writes, gets that are sent
-// together, and requests. All answers come to one inbox, for as
-// long as the backend is open: nats.go's requests take a context with a timer
-// each, and let nothing be done while the server works.
+// acks has those that wait for the server's answer. All answers come to one inbox,
+// for as long as the backend is open: nats.go's requests take a context with a
+// timer each, and let nothing be done while the server works.
 type acks struct {
 	nc   *nats.Conn
 	pool sync.Pool     // of *ack
@@ -29,18 +28,53 @@ type acks struct {
 	inbox    string
 	last     uint64              // the last token given
 	awaiting map[uint64]receiver // by token
+	timer    *time.Timer         // runs while anything is awaited; nil: not made yet
+	running  bool                // whether it does
 	closed   bool
 }
 
 // receiver is told the answer to a message, at most once, in nats.go's goroutine.
+// Until then it is told, every [checkEvery], that there is none yet. Both must not
+// wait for anything.
 type receiver interface {
 	receive(answer *nats.Msg)
+	check()
 }
 
 func newAcks(nc *nats.Conn) *acks {
 	a := &acks{nc: nc, awaiting: make(map[uint64]receiver)}
 	a.seen.Store(nc.Stats().Reconnects)
 	return a
+}
+
+// checkEvery is how often those who wait for an answer are told to see whether it
+// can still come, and whether they have waited long enough. One timer is for all
+// of them: with one each, an append would be busy with timers for a twentieth of
+// its time.
+const checkEvery = 50 * time.Millisecond
+
+// check tells all that nothing came for them, and ends when there are none.
+func (a *acks) check() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range a.awaiting {
+		r.check()
+	}
+	if a.running = len(a.awaiting) > 0; a.running {
+		a.timer.Reset(checkEvery)
+	}
+}
+
+// run sees to it that the timer runs. a.mu is held.
+func (a *acks) run() {
+	switch {
+	case a.running:
+	case a.timer == nil:
+		a.timer = time.AfterFunc(checkEvery, a.check)
+	default:
+		a.timer.Reset(checkEvery)
+	}
+	a.running = true
 }
 
 // send sends a message whose answer is for r. It returns the token to forget it
@@ -74,6 +108,7 @@ func (a *acks) expect(r receiver) (uint64, error) {
 	}
 	a.last++
 	a.awaiting[a.last] = r
+	a.run()
 	return a.last, nil
 }
 
@@ -103,6 +138,9 @@ func (a *acks) leave(token uint64, r receiver) bool {
 
 // late is a receiver for whom nobody waits.
 type late struct{ receiver }
+
+// check implements receiver.
+func (late) check() {}
 
 // take returns who the answer is for; nil: it isn't waited for any more.
 func (a *acks) take(token uint64) receiver {
@@ -146,22 +184,28 @@ func (a *acks) unsubscribe() {
 
 // ack is an answer that is waited for.
 type ack struct {
-	answer     chan *nats.Msg // has room for it
-	timer      *time.Timer
-	connection uint64   // acks.seen when it was sent
-	subject    string   // that it is sent to
-	lastError  error    // the connection's, before that
-	late       receiver // of the answer, if it comes after the context has ended; nil: nobody
+	answer     chan *nats.Msg // the answer, or nil: there is none yet; has room for both
+	connection uint64         // acks.seen when it was sent
+	subject    string         // that it was sent to
+	lastError  error          // the connection's, before that
+	late       receiver       // of the answer, if it comes after the context has ended; nil: nobody
 }
 
 func (a *ack) receive(answer *nats.Msg) { a.answer <- answer }
 
-// get returns an ack for what is now sent to a subject; put gives it
+// check is only called before the answer has come.
+func (a *ack) check() {
+	if len(a.answer) == 0 {
+		a.answer <- nil
+	}
+}
+
+// get returns an ack for a write that is now sent to a subject; put gives it
 // back, once the answer has come or won't.
 func (a *acks) get(subject string) *ack {
 	got, ok := a.pool.Get().(*ack)
 	if !ok {
-		got = &ack{answer: make(chan *nats.Msg, 1), timer: time.NewTimer(time.Hour)}
+		got = &ack{answer: make(chan *nats.Msg, 2)}
 	}
 	got.connection = a.seen.Load()
 	got.subject, got.lastError, got.late = subject, a.nc.LastError(), nil
@@ -169,13 +213,11 @@ func (a *acks) get(subject string) *ack {
 }
 
 func (a *acks) put(used *ack) {
-	used.timer.Stop()
+	for len(used.answer) > 0 {
+		<-used.answer
+	}
 	a.pool.Put(used)
 }
-
-// checkEvery is how often an answer that doesn't come is given up because the
-// connection it was to come by is gone.
-const checkEvery = 50 * time.Millisecond
 
 // lost returns why no answer comes any more to what was sent by a connection;
 // nil: it may. Where that is older than the last one seen to have gone, it says
@@ -226,26 +268,19 @@ func isInboxRefusal(err error, inbox string) bool {
 // wait waits for the answer to what was sent with token, for at most wait. The
 // error is [nats.ErrPermissionViolation] where the server refused it.
 func (a *acks) wait(ctx context.Context, token uint64, w *ack, wait time.Duration) (*nats.Msg, error) {
-	expired := error(nats.ErrTimeout)
-	ctx, rest := shorten(ctx, wait)
-	if rest < wait {
-		wait, expired = rest, context.DeadlineExceeded
-	}
+	done := ends(ctx)
+	var p patience
 	for {
-		w.timer.Reset(min(wait, checkEvery))
+		var answer *nats.Msg
 		var err error
 		select {
-		case answer := <-w.answer:
-			return answer, nil
-		case <-ctx.Done():
-			err = ctx.Err()
-		case <-w.timer.C:
-			if wait -= checkEvery; wait <= 0 {
-				err = expired
+		case answer = <-w.answer:
+			if answer != nil {
+				return answer, nil
 			}
-		}
-		if err == nil {
-			err = cmp.Or(a.refused(w.subject, w.lastError), a.lost(w.connection))
+			err = cmp.Or(a.refused(w.subject, w.lastError), a.lost(w.connection), p.spent(ctx, wait))
+		case <-done:
+			err = ctx.Err()
 		}
 		if err == nil {
 			continue
@@ -256,40 +291,31 @@ func (a *acks) wait(ctx context.Context, token uint64, w *ack, wait time.Duratio
 		} else {
 			unanswered = a.forget(token)
 		}
-		if !unanswered {
-			return <-w.answer, nil // just now
+		if !unanswered { // it came just now
+			for answer == nil {
+				answer = <-w.answer
+			}
+			return answer, nil
 		}
 		return nil, err
 	}
 }
 
-// request sends a request and waits for its answer for at most wait, and no longer
-// than the connection is there that it would come by. Nothing is handed to a client
-// that is not connected: it would keep it for the next connection, together with
-// all that is asked again meanwhile. An answer that comes after ctx has ended is for
-// late; nil: nobody.
-func (a *acks) request(ctx context.Context, m *nats.Msg, wait time.Duration, late receiver) (*nats.Msg, error) {
-	switch {
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case a.nc.IsClosed():
-		return nil, nats.ErrConnectionClosed
-	case !a.nc.IsConnected():
-		return nil, nats.ErrDisconnected
+// patience is how long an answer is waited for, by the checks: most answers come
+// before the first, and take no look at the clock.
+type patience struct{ since time.Time } // the first check
+
+// spent returns the error where it is enough: after wait, or by ctx's deadline.
+func (p *patience) spent(ctx context.Context, wait time.Duration) error {
+	now := time.Now()
+	if deadline, ok := ctx.Deadline(); ok && !now.Before(deadline) {
+		return context.DeadlineExceeded
 	}
-	w := a.get(m.Subject)
-	w.late = late
-	defer a.put(w)
-	token, err := a.send(m, w)
-	if err != nil {
-		return nil, err
+	if p.since.IsZero() {
+		p.since = now
 	}
-	answer, err := a.wait(ctx, token, w, wait)
-	if err == nil && isNobody(answer) {
-		err = nats.ErrNoResponders
+	if now.Sub(p.since) >= wait {
+		return nats.ErrTimeout
 	}
-	if err != nil {
-		return nil, err
-	}
-	return answer, nil
+	return nil
 }

@@ -92,10 +92,10 @@ type stored struct {
 
 // request sends a request that changes nothing, and sends it again until it is
 // answered or ctx ends, or the server says that it isn't permitted.
-func (b *Backend) request(ctx context.Context, subject string, data []byte, once requester) (*nats.Msg, error) {
+func (b *Backend) request(ctx context.Context, subject string, data []byte, late receiver) (*nats.Msg, error) {
 	before := b.nc.LastError()
 	for tries := 0; ; tries++ {
-		msg, err := once(ctx, &nats.Msg{Subject: subject, Data: data}, b.cfg.RequestTimeout)
+		msg, err := b.requestOnce(ctx, &nats.Msg{Subject: subject, Data: data}, late)
 		if err == nil {
 			return msg, nil
 		}
@@ -113,12 +113,28 @@ func (b *Backend) request(ctx context.Context, subject string, data []byte, once
 	}
 }
 
-// requester sends a request and waits for its answer for at most wait.
-type requester func(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error)
-
-// requestOnce is the [requester] for what may be asked again, and be answered twice.
-func (b *Backend) requestOnce(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error) {
-	return b.acks.request(ctx, msg, wait, nil)
+// requestOnce sends a request and waits for its answer, for at most
+// [Config.RequestTimeout]. late, if not nil, is told the answer where it comes
+// after ctx has ended.
+func (b *Backend) requestOnce(ctx context.Context, msg *nats.Msg, late receiver) (*nats.Msg, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if !b.nc.IsConnected() && !b.nc.IsClosed() {
+		return nil, nats.ErrDisconnected // the client would keep it, and all its repetitions
+	}
+	ack := b.acks.get(msg.Subject)
+	ack.late = late
+	token, err := b.acks.send(msg, ack)
+	if err != nil {
+		return nil, err
+	}
+	defer b.acks.put(ack)
+	answer, err := b.acks.wait(ctx, token, ack, b.cfg.RequestTimeout)
+	if err == nil && isNobody(answer) {
+		return nil, nats.ErrNoResponders
+	}
+	return answer, err
 }
 
 // explain adds what the connection knows about a request without an answer: the
@@ -134,10 +150,11 @@ func (b *Backend) explain(subject string, err error) error {
 // call requests something of the API that answers in JSON. The answer may be an
 // [*apiError]; those that say that the server isn't ready are repeated.
 func (b *Backend) call(ctx context.Context, subject string, request, answer any) error {
-	return b.callBy(ctx, b.requestOnce, subject, request, answer)
+	return b.callLate(ctx, subject, request, answer, nil)
 }
 
-func (b *Backend) callBy(ctx context.Context, once requester, subject string, request, answer any) error {
+// callLate is call, with a receiver of an answer that comes after ctx has ended.
+func (b *Backend) callLate(ctx context.Context, subject string, request, answer any, late receiver) error {
 	var data []byte
 	if request != nil {
 		var err error
@@ -146,7 +163,7 @@ func (b *Backend) callBy(ctx context.Context, once requester, subject string, re
 		}
 	}
 	for tries := 0; ; tries++ {
-		msg, err := b.request(ctx, subject, data, once)
+		msg, err := b.request(ctx, subject, data, late)
 		if err != nil {
 			return err
 		}
@@ -182,7 +199,7 @@ type getRequest struct {
 // last returns the last message of a subject as any replica has it; nil: none.
 // It asks once: where there is no good answer, the leader is asked.
 func (b *Backend) last(ctx context.Context, subject string) (*stored, error) {
-	msg, err := b.requestOnce(ctx, &nats.Msg{Subject: b.api.direct + "." + subject}, b.cfg.RequestTimeout)
+	msg, err := b.requestOnce(ctx, &nats.Msg{Subject: b.api.direct + "." + subject}, nil)
 	if err != nil {
 		return nil, err
 	}

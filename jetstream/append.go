@@ -59,6 +59,17 @@ type appendage struct {
 	given     bool // the ids are the caller's, so that it may be a repetition
 	doubtful  bool // a part of it is stored, and the rest may yet come
 	deadline  time.Time
+
+	alone waiter // of its own, when it has the turn
+}
+
+// bytes is what the events take, about.
+func (a *appendage) bytes() int {
+	n := 0
+	for i := range a.events {
+		n += len(a.events[i].Data) + len(a.events[i].Metadata) + len(a.events[i].EventType)
+	}
+	return n
 }
 
 func givenIDs(events []backend.UnsavedEvent) bool {
@@ -101,9 +112,9 @@ func (b *Backend) append(ctx context.Context, streamUUID string, a *appendage) (
 // appendAlone appends with the turn that the caller has, and gives it on.
 func (b *Backend) appendAlone(ctx context.Context, t target, a *appendage) (backend.AppendResult, error) {
 	defer b.unlock(t)
-	alone := &waiter{append: a}
-	b.appendTogether(ctx, t, []*waiter{alone})
-	return alone.outcome.res, alone.outcome.err
+	a.alone.append = a
+	b.appendTogether(ctx, t, nil, []*waiter{&a.alone})
+	return a.alone.outcome.res, a.alone.outcome.err
 }
 
 // appendNothing checks what is expected.

@@ -14,6 +14,9 @@ type assembly struct {
 	after uint64                 // the position after which messages come
 	keep  func(uuid string) bool // false for event streams to pass over; nil: none
 
+	known  continuity
+	trusts bool // that nothing is missing: who reads one event stream sees to that
+
 	commit  commit // the one begun
 	subject string // of the message before
 	uuid    string // the event stream's name; empty: it is passed over
@@ -32,6 +35,9 @@ func (a *assembly) add(ctx context.Context, m *stored) (*commit, error) {
 	}
 	if a.uuid == "" {
 		c.clear()
+		if a.keep != nil {
+			a.known.passOver(m)
+		}
 		return nil, nil
 	}
 	p, err := c.decode(m)
@@ -48,6 +54,11 @@ func (a *assembly) add(ctx context.Context, m *stored) (*commit, error) {
 	}
 	if err != nil || !c.complete() {
 		return nil, err
+	}
+	if !a.trusts {
+		if err := a.checkContinuity(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return c, nil
 }

@@ -8,8 +8,8 @@ import (
 
 // boundedContext is a context without a deadline that is given one. Unlike that
 // of [context.WithDeadline] it has no timer until somebody waits for its end;
-// mostly nobody does, for [Backend.requestOnce] has a timer of its own, and an
-// append is shorter by two hundredths.
+// mostly nobody does, for who waits for an answer looks at the deadline now and
+// then, and an append is shorter by two hundredths.
 type boundedContext struct {
 	context.Context
 	deadline time.Time
@@ -62,17 +62,21 @@ func (c *boundedContext) end() {
 
 // within returns a context that ends with ctx, and after wait at the latest.
 func within(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(shorten(ctx, wait))
+	deadline := time.Now().Add(wait)
+	if bounded, ok := ctx.(*boundedContext); ok { // whose only other end is its deadline
+		ctx = bounded.Context
+		if bounded.deadline.Before(deadline) {
+			deadline = bounded.deadline
+		}
+	}
+	return context.WithDeadline(ctx, deadline)
 }
 
-// shorten returns how long to wait, at most to ctx's deadline, and a context for
-// whatever else ends ctx: one without a timer of its own, where ctx has none yet.
-func shorten(ctx context.Context, wait time.Duration) (context.Context, time.Duration) {
-	if deadline, ok := ctx.Deadline(); ok {
-		wait = min(wait, time.Until(deadline))
-	}
+// ends returns what tells that ctx has ended, but for a deadline that the checks
+// of those who wait for an answer will see.
+func ends(ctx context.Context) <-chan struct{} {
 	if bounded, ok := ctx.(*boundedContext); ok {
-		ctx = bounded.Context // whose only other end is the deadline
+		ctx = bounded.Context
 	}
-	return ctx, wait
+	return ctx.Done()
 }

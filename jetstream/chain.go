@@ -150,7 +150,9 @@ func collect(commits []commit, t target, from, to uint64) ([]backend.RecordedEve
 // which ends with p's version.
 func (b *Backend) fetchCommits(ctx context.Context, t target, id uint64, p place, links []wire.Link) ([]commit, error) {
 	var positions []uint64
+	parts := uint32(0)
 	for _, l := range links {
+		parts += l.Parts
 		for part := l.Position - uint64(l.Parts) + 1; part <= l.Position; part++ {
 			if p.tail == nil || part != p.tail.position {
 				positions = append(positions, part)
@@ -163,8 +165,11 @@ func (b *Backend) fetchCommits(ctx context.Context, t target, id uint64, p place
 	}
 	version := p.version
 	commits := make([]commit, 0, len(links))
+	room := make([]part, parts)
+	var decoder wire.Decoder
 	for _, l := range links {
-		var c commit
+		c := commit{parts: room[:0:l.Parts], decoder: decoder}
+		room = room[l.Parts:]
 		for part := l.Position - uint64(l.Parts) + 1; part <= l.Position; part++ {
 			m := p.tail
 			if m == nil || part != m.position {
@@ -182,7 +187,7 @@ func (b *Backend) fetchCommits(ctx context.Context, t target, id uint64, p place
 			return nil, errChainLost
 		}
 		commits = append(commits, c)
-		version = c.before()
+		version, decoder = c.before(), c.decoder
 	}
 	return commits, nil
 }

@@ -51,6 +51,9 @@ var (
 	// errGap: versions are missing, which may come in another way.
 	errGap = errors.New("versions are missing")
 
+	// errUnreadable: the last message is there, and damaged on the server's disk.
+	errUnreadable = errors.New("the block that it is in may be damaged")
+
 	// errClosed: [Backend.Close] was called.
 	errClosed = errors.New("the backend is closed")
 

@@ -201,3 +201,37 @@ func ExampleBackend_Import() {
 	// 300 <nil>
 	// account-42 is at version 10 <nil>
 }
+
+// Members of a named subscription may be anywhere: what they share is the name,
+// and the server.
+func ExampleBackend_Consume() {
+	nc, stop := exampleServer()
+	defer stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	store, err := jetstream.Open(ctx, nc, jetstream.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, name := range []string{"orders.17", "invoices.3", "orders.17"} {
+		_, err := backend.Append(ctx, store, name, backend.AnyVersion(), []backend.UnsavedEvent{{EventType: "Placed"}}, uuid.Nil)
+		if err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	err = store.Consume(ctx, "mailer", backend.ConsumeOptions{Under: "orders"}, func(ctx context.Context, c backend.Commit) error {
+		fmt.Println(c.StreamUUID, "at version", c.Events[0].StreamVersion)
+		if c.Events[0].StreamVersion == 2 {
+			cancel() // what is handled is told to the server before Consume returns
+		}
+		return nil
+	})
+	fmt.Println(err)
+	infos, err := store.Subscriptions(context.Background())
+	fmt.Println(infos[0].Name, "is", infos[0].Behind, "commits behind", err)
+	// Output:
+	// orders.17 at version 1
+	// orders.17 at version 2
+	// consuming "mailer": context canceled
+	// mailer is 0 commits behind <nil>
+}

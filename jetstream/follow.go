@@ -19,6 +19,9 @@ import (
 // server sends what is appended as soon as it is stored. It returns
 // [backend.ErrUnavailable] where that can't be made within [Config.Timeout] at the
 // beginning; later on it waits for the server for as long as it takes.
+//
+// Of ranges over single event streams, 64 at a time have a consumer; beyond that,
+// those that have caught up share one, which is sent all that is appended.
 func (b *Backend) Subscribe(ctx context.Context, options backend.SubscribeOptions) iter.Seq2[backend.Batch, error] {
 	return b.follow(ctx, options, nil)
 }
@@ -57,6 +60,15 @@ const (
 	// there, before what came is yielded.
 	lull = 10 * time.Millisecond
 
+	// maxOvercounts is how many consumers are made anew before it is believed that
+	// the server counts messages that it doesn't have: what was truncated a moment ago
+	// is one in few.
+	maxOvercounts = 3
+
+	// recedes is after how many request timeouts it is believed that the store ends
+	// before what has come of it. A leader that was cut off is one for 11 s.
+	recedes = 15
+
 	// passLimit is how many batches' worth of messages are passed over, because
 	// of their types, before that is told.
 	passLimit = 16
@@ -75,14 +87,17 @@ type follower struct {
 	tail    *tailer          // nil: it has a consumer of its own
 	deliver func(*stored)    // is given the messages; nil: they are to be yielded
 
-	events   []backend.RecordedEvent // to be yielded
-	reached  uint64                  // the position up to which everything is in events or was yielded
-	passed   int                     // messages since the last batch
-	caughtUp bool
-	tell     bool      // that caughtUp has changed
-	asked    bool      // the leader was, since the last message, whether that was the end
-	opened   bool      // a consumer was made once
-	openBy   time.Time // when the first must have been made
+	events     []backend.RecordedEvent // to be yielded
+	reached    uint64                  // the position up to which everything is in events or was yielded
+	passed     int                     // messages since the last batch
+	caughtUp   bool
+	tell       bool      // that caughtUp has changed
+	asked      bool      // the leader was, since the last message, whether that was the end
+	opened     bool      // a consumer was made once
+	overcounts int       // consumers in a row that said that there is more than there is
+	came       bool      // something was sent, so that reached exists
+	receded    time.Time // since when the store has ended before reached; zero: it doesn't
+	openBy     time.Time // when the first must have been made
 
 	// Of one event stream:
 	from    uint64 // the first version that is wanted; 0: any
@@ -110,8 +125,9 @@ func (f *follower) run(ctx context.Context, yield func(backend.Batch) bool) erro
 		case m == nil:
 		case f.deliver != nil:
 			f.deliver(m)
-			f.reached = m.position
+			f.reached, f.came, f.overcounts = m.position, true, 0
 		default:
+			f.came, f.overcounts = true, 0
 			err = f.take(ctx, m)
 		}
 		if err != nil {
@@ -163,9 +179,10 @@ func (f *follower) start(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		f.reached, f.caughtUp = info.State.LastSeq, true
+		f.reached, f.caughtUp, f.came = info.State.LastSeq, true, true
 	}
-	f.commits.after = f.reached
+	f.commits.after, f.commits.known.from = f.reached, f.reached
+	f.commits.trusts = f.one.subject != ""
 	f.scan = f.b.newScan(f.filter, f.reached, math.MaxUint64, math.MaxUint64)
 	f.scan.live = true
 	if f.options.Stream != "" {
@@ -232,9 +249,28 @@ func (f *follower) next(ctx context.Context) (*stored, error) {
 		} else if m, err := s.accept(ctx, msg); m != nil || err != nil {
 			f.asked = false
 			return m, err
+		} else if s.idle && s.pending > 0 {
+			if err := f.checkPending(ctx); err != nil {
+				return nil, err
+			}
 		}
 		f.asked = false
 	}
+}
+
+// checkPending returns an error where the server says that more messages are
+// there, sends none of them, and the leader has none. That is so where it dropped a
+// part of a damaged block (nats-server 2.15.2 still counts what was in it).
+func (f *follower) checkPending(ctx context.Context) error {
+	next, err := f.scan.upcoming(ctx)
+	if err != nil || next != nil {
+		return err
+	}
+	if f.overcounts++; f.overcounts > maxOvercounts {
+		return &backend.CorruptedError{StreamUUID: f.options.Stream, Position: f.reached,
+			Reason: fmt.Sprintf("the server counts %d messages after it, and has none of them", f.scan.pending)}
+	}
+	return fmt.Errorf("the consumer has %d more messages, and the leader none", f.scan.pending)
 }
 
 // wait waits for what the consumer sends; nil: nothing came in a lull.
@@ -278,11 +314,31 @@ func (f *follower) open(ctx context.Context) error {
 		return err
 	}
 	// Positions mean nothing in another JetStream stream of the name.
-	if _, err := f.b.checkSame(ctx); err != nil {
+	info, err := f.b.checkSame(ctx)
+	if err != nil {
 		return err
 	}
+	if last := info.State.LastSeq; f.came && last < f.reached {
+		return f.wentBack(last)
+	}
+	f.receded = time.Time{}
 	f.opened = true
 	return nil
+}
+
+// wentBack is the error where the store ends before what has come of it: what is
+// appended next gets positions that were given before, and would never be sent.
+// For a while that may be a leader that was just elected, or is cut off.
+func (f *follower) wentBack(last uint64) error {
+	if f.receded.IsZero() {
+		f.receded = time.Now()
+	}
+	if time.Since(f.receded) < recedes*f.b.cfg.RequestTimeout {
+		return fmt.Errorf("the store ends at position %d, before %d", last, f.reached)
+	}
+	return &backend.CorruptedError{StreamUUID: f.options.Stream, Position: last,
+		Reason: fmt.Sprintf("the store ends there, after this subscription was sent position %d: "+
+			"either the server lost what it had acknowledged, or the leader is cut off from its peers", f.reached)}
 }
 
 // recover makes it possible to go on after an error, or returns the error that
@@ -362,6 +418,9 @@ func (f *follower) end(ctx context.Context) {
 // the one event stream that is subscribed to.
 func (f *follower) checkVersions(ctx context.Context, c *commit) error {
 	if f.id != 0 && f.id != c.streamID() {
+		if c.forgetful() {
+			return c.forgotten(f.one.uuid)
+		}
 		f.want, f.from = 1, 0 // it was deleted, and this is another
 	}
 	if f.want != 0 && c.before() >= f.want {
@@ -372,8 +431,8 @@ func (f *follower) checkVersions(ctx context.Context, c *commit) error {
 			return err
 		}
 		// What was truncated meanwhile, or erased, isn't missing.
-		if now.exists && now.state.ID == c.streamID() && now.state.First <= f.want {
-			gap := &backend.CorruptedError{StreamUUID: f.one.uuid, FirstVersion: f.want, LastVersion: c.before(), Position: f.reached, Reason: "events are missing after it"}
+		if first := max(f.want, now.state.First); now.exists && now.state.ID == c.streamID() && first <= c.before() {
+			gap := &backend.CorruptedError{StreamUUID: f.one.uuid, FirstVersion: first, LastVersion: c.before(), Position: f.reached, Reason: "events are missing after it"}
 			switch f.retried++; {
 			case f.retried <= 2:
 				return fmt.Errorf("%w: position %d", errGap, f.reached)
@@ -396,6 +455,7 @@ func (f *follower) checkCaughtUp(ctx context.Context) {
 	next, err := f.scan.upcoming(ctx)
 	if err != nil {
 		f.b.log.DebugContext(ctx, "asking for the end", "filter", f.filter, "error", err)
+		f.leaveTail() // a consumer of its own asks again
 		return
 	}
 	f.caughtUp, f.tell = next == nil, next == nil

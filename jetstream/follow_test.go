@@ -272,3 +272,41 @@ func TestSubscriptionsCostWritersNothing(t *testing.T) {
 		t.Errorf("error %v, want Canceled", err)
 	}
 }
+
+// Who keeps the named subscriptions may be deleted, too: they are gone then, and
+// can be made anew.
+func TestNamedSubscriptionsGoWithTheirBucket(t *testing.T) {
+	s := newStore(t, jetstream.Config{})
+	s.add("x", 1)
+	ctx := within(t, patience)
+	handled := make(chan uint64, 10)
+	consume := func(ctx context.Context) error {
+		return s.Consume(ctx, "reader", backend.ConsumeOptions{TakeoverAfter: time.Second}, func(_ context.Context, c backend.Commit) error {
+			handled <- c.Position
+			return nil
+		})
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- consume(ctx) }()
+	first := <-handled
+	if err := s.js.DeleteStream(ctx, "KV_"+jetstream.SubscriptionsBucket(jetstream.DefaultStream)); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, backend.ErrSubscriptionNotFound) {
+		t.Errorf("error %v, want ErrSubscriptionNotFound", err)
+	}
+	again, cancel := context.WithCancel(ctx)
+	go func() { ended <- consume(again) }()
+	select {
+	case position := <-handled:
+		if position != first {
+			t.Errorf("position %d was handled, want %d again", position, first)
+		}
+	case err := <-ended:
+		t.Fatalf("it can't be made anew: %v", err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want Canceled", err)
+	}
+}

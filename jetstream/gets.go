@@ -41,19 +41,22 @@ func (b *Backend) getAll(ctx context.Context, positions []uint64) ([]*stored, er
 // getDirect asks any replica for all positions. What it doesn't have, or doesn't
 // answer in time, stays nil.
 func (b *Backend) getDirect(ctx context.Context, positions []uint64, found []*stored) error {
-	f := &flight{gets: make([]get, len(positions)), done: make(chan struct{}), connection: b.acks.seen.Load()}
+	f := &flight{gets: make([]get, len(positions)), news: make(chan struct{}, 1), connection: b.acks.seen.Load()}
 	f.missing.Store(int64(len(positions)))
 	for i := range f.gets {
 		f.gets[i].flight = f
 	}
+	requests := make([]byte, 0, len(positions)*len(`{"seq":1234567890}`)) // all in one piece of memory
 	for i, position := range positions {
-		data := append(strconv.AppendUint([]byte(`{"seq":`), position, 10), '}')
-		token, err := b.acks.send(&nats.Msg{Subject: b.api.direct, Data: data}, &f.gets[i])
-		if err != nil {
+		start := len(requests)
+		requests = append(strconv.AppendUint(append(requests, `{"seq":`...), position, 10), '}')
+		g := &f.gets[i]
+		g.request = nats.Msg{Subject: b.api.direct, Data: requests[start:]}
+		var err error
+		if g.token, err = b.acks.send(&g.request, g); err != nil {
 			f.giveUp(b.acks)
 			return unavailable(ctx, err)
 		}
-		f.gets[i].token = token
 	}
 	if !f.wait(ctx, b.acks, b.cfg.RequestTimeout) {
 		f.giveUp(b.acks)
@@ -77,14 +80,15 @@ func (b *Backend) getDirect(ctx context.Context, positions []uint64, found []*st
 type flight struct {
 	gets       []get
 	missing    atomic.Int64  // answers
-	done       chan struct{} // closed when none is missing
+	news       chan struct{} // none is missing any more, or it is time to check
 	connection uint64        // acks.seen when they were sent
 }
 
 type get struct {
-	flight *flight
-	token  uint64 // 0: not sent
-	answer *nats.Msg
+	flight  *flight
+	request nats.Msg
+	token   uint64 // 0: not sent
+	answer  *nats.Msg
 }
 
 // receive implements receiver.
@@ -93,32 +97,38 @@ func (g *get) receive(answer *nats.Msg) {
 	g.flight.arrived(1)
 }
 
+// check implements receiver.
+func (g *get) check() { g.flight.tell() }
+
 func (f *flight) arrived(n int64) {
 	if f.missing.Add(-n) == 0 {
-		close(f.done)
+		f.tell()
 	}
 }
 
-// wait waits until all answers are there, and reports whether they are: not any
-// more where the connection is gone that they would come by.
+func (f *flight) tell() {
+	select {
+	case f.news <- struct{}{}:
+	default: // there is some already
+	}
+}
+
+// wait waits until all answers are there, and reports whether they are: no more
+// may be expected.
 func (f *flight) wait(ctx context.Context, a *acks, wait time.Duration) bool {
-	ctx, cancel := within(ctx, wait)
-	defer cancel()
-	tick := time.NewTimer(checkEvery)
-	defer tick.Stop()
-	for {
+	done := ends(ctx)
+	var p patience
+	for f.missing.Load() > 0 {
 		select {
-		case <-f.done:
-			return true
-		case <-ctx.Done():
-			return false
-		case <-tick.C:
-			if a.lost(f.connection) != nil {
+		case <-f.news:
+			if f.missing.Load() > 0 && (a.lost(f.connection) != nil || p.spent(ctx, wait) != nil) {
 				return false
 			}
-			tick.Reset(checkEvery)
+		case <-done:
+			return false
 		}
 	}
+	return true
 }
 
 // giveUp forgets what isn't answered. When it returns, no more answers come.
@@ -129,8 +139,8 @@ func (f *flight) giveUp(a *acks) {
 			forgotten++
 		}
 	}
-	if forgotten > 0 {
-		f.arrived(forgotten)
+	f.arrived(forgotten)
+	for f.missing.Load() > 0 {
+		<-f.news
 	}
-	<-f.done
 }

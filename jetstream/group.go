@@ -34,14 +34,18 @@ func (b *Backend) appendGroup(t target, members []*waiter) {
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), latest)
 	defer cancel()
-	b.appendTogether(ctx, t, members)
+	b.appendTogether(ctx, t, nil, members)
 }
 
 // appendTogether appends for members, in their order, in as few messages as it
-// takes, and gives each its outcome.
-func (b *Backend) appendTogether(ctx context.Context, t target, members []*waiter) {
-	h, err := b.headToAppend(ctx, t, members[0].append)
-	most, fresh := maxGroupEvents, false
+// takes, and gives each its outcome. h is the head as the leader just had it; nil:
+// it wasn't asked.
+func (b *Backend) appendTogether(ctx context.Context, t target, h *head, members []*waiter) {
+	var err error
+	most, fresh := maxGroupEvents, h != nil
+	if h == nil {
+		h, err = b.headToAppend(ctx, t, members[0].append)
+	}
 	for tries := 0; err == nil && len(members) > 0; tries++ {
 		var g *group
 		if g, err = b.plan(ctx, t, h, fresh, members, most); err == nil {
@@ -50,7 +54,6 @@ func (b *Backend) appendTogether(ctx context.Context, t target, members []*waite
 		switch {
 		case err == nil:
 			members = g.settle(ctx, members, nil)
-			most = maxGroupEvents
 			// What came after needs the head that this made.
 			if len(members) > 0 {
 				h, err = b.headToAppend(ctx, t, members[0].append)
@@ -58,7 +61,7 @@ func (b *Backend) appendTogether(ctx context.Context, t target, members []*waite
 			}
 			continue
 		case errors.Is(err, errTooLarge):
-			most, err = 1, nil
+			most, err = len(g.events)/2, nil
 			continue
 		case errors.Is(err, errInFlight):
 			if !pause(ctx, tries) {
@@ -102,10 +105,15 @@ func (w *waiter) settle(ctx context.Context, outcome appendOutcome) {
 
 // group is appends that are written together.
 type group struct {
-	planned []planned // what becomes of the first members
+	planned []planned  // what becomes of the first members
+	alone   [1]planned // where planned is, of a single one
 	events  []backend.UnsavedEvent
 	ids     map[uuid.UUID]struct{} // of events, once they are looked for
 	writers int
+
+	write            // once it is encoded
+	begun wire.State // what the head after it goes out from
+	next  *head      // that head, once it is made
 }
 
 // planned is what becomes of a member.
@@ -117,7 +125,10 @@ type planned struct {
 // plan decides what becomes of members after h, until what they write is enough
 // for a message: at most that many events, but at least one append.
 func (b *Backend) plan(ctx context.Context, t target, h *head, fresh bool, members []*waiter, most int) (*group, error) {
-	g := &group{planned: make([]planned, 0, len(members))}
+	g := &group{}
+	if g.planned = g.alone[:0]; len(members) > 1 {
+		g.planned = make([]planned, 0, len(members))
+	}
 	exists, state := h.exists, h.state // as they are after those before
 	size, decided := 0, false
 	for _, w := range members {
@@ -134,11 +145,10 @@ func (b *Backend) plan(ctx context.Context, t target, h *head, fresh bool, membe
 			decided = true
 			continue
 		}
-		bytes := 0
-		for i := range a.events {
-			bytes += len(a.events[i].Data) + len(a.events[i].Metadata) + len(a.events[i].EventType)
+		if len(members) > 1 {
+			size += a.bytes()
 		}
-		if size += bytes; g.writers > 0 && (size > maxGroupBytes || len(g.events)+len(a.events) > most) {
+		if g.writers > 0 && (size > maxGroupBytes || len(g.events)+len(a.events) > most) {
 			break
 		}
 		if !w.claimed() {
@@ -230,58 +240,51 @@ func (b *Backend) commit(ctx context.Context, t target, h *head, g *group) error
 	if g.writers == 0 {
 		return nil
 	}
-	a, err := b.attempt(t, h, g)
+	if err := b.encode(t, h, g); err != nil {
+		return err
+	}
+	position, err := b.write(ctx, &g.write)
 	if err != nil {
 		return err
 	}
-	position, err := b.write(ctx, &a.write)
-	if err != nil {
-		return err
-	}
-	b.stored(a, position)
+	b.stored(g, position)
 	return nil
 }
 
-// attempt is a group that is being written.
-type attempt struct {
-	write
-	group *group
-	begun wire.State // what the head after it goes out from
-	next  *head      // that head, once it is made
-}
-
-// attempt makes ready to write g after h.
-func (b *Backend) attempt(t target, h *head, g *group) (*attempt, error) {
+// encode makes ready to write g after h.
+func (b *Backend) encode(t target, h *head, g *group) error {
 	before := h.begin()
 	if before.Version > math.MaxUint64-1-uint64(len(g.events)) {
-		return nil, &backend.CorruptedError{StreamUUID: t.uuid, FirstVersion: before.Version, LastVersion: before.Version, Position: h.position,
+		return &backend.CorruptedError{StreamUUID: t.uuid, FirstVersion: before.Version, LastVersion: before.Version, Position: h.position,
 			Reason: "there is no version after it"}
 	}
 	messages, err := wire.EncodeEvents(g.events, before, !h.exists, h.links, b.limits())
 	if g.writers > 1 && (err != nil || len(messages) > 1) {
-		return nil, errTooLarge
+		return errTooLarge
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	a := &attempt{group: g, begun: before,
-		write: write{target: t, messages: messages, id: g.events[0].EventUUID, before: h, rollup: h.erased()}}
-	a.meanwhile = a.makeHead
-	return a, nil
+	g.begun = before
+	g.write = write{target: t, messages: messages, id: g.events[0].EventUUID, before: h, rollup: h.erased(), meanwhile: g}
+	return nil
 }
 
-func (a *attempt) makeHead() { a.next = a.before.after(a.begun, a.group.events, len(a.messages)) }
+// makeHead makes the head after g, but for its position.
+func (g *group) makeHead() {
+	if g.next == nil {
+		g.next = g.before.after(g.begun, g.events, len(g.messages))
+	}
+}
 
 // stored completes the outcomes of those written at position, and remembers the
 // head that this made.
-func (b *Backend) stored(a *attempt, position uint64) {
-	if a.next == nil {
-		a.makeHead()
-	}
-	a.next.setPosition(position)
-	b.heads.put(a.subject, a.next)
-	for i := range a.group.planned {
-		if p := &a.group.planned[i]; p.written {
+func (b *Backend) stored(g *group, position uint64) {
+	g.makeHead()
+	g.next.setPosition(position)
+	b.heads.put(g.subject, g.next)
+	for i := range g.planned {
+		if p := &g.planned[i]; p.written {
 			p.res.Position = position
 		}
 	}

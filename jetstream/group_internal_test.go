@@ -228,8 +228,8 @@ func TestAGroupIsWrittenInAsManyMessagesAsItTakes(t *testing.T) {
 					t.Fatalf("version %d is %.10q", i+1, text)
 				}
 			}
-			if n := c.messages(); n < 2 || n > 20 {
-				t.Errorf("%d messages", n)
+			if n := c.messages(); n < 2 || n > 10 {
+				t.Errorf("%d messages for 20 appends", n)
 			}
 		})
 	}

@@ -91,9 +91,9 @@ type slowAppend struct {
 	n      int
 }
 
-// importWrite is an attempt whose answer is waited for.
+// importWrite is a group whose answer is waited for.
 type importWrite struct {
-	*attempt
+	*group
 	im     *importer
 	stream *importStream
 	token  uint64
@@ -110,6 +110,9 @@ func (w *importWrite) receive(answer *nats.Msg) {
 	w.answer = answer
 	w.im.answers <- w // which has room for all
 }
+
+// check implements receiver. The goroutine that sends looks by itself.
+func (w *importWrite) check() {}
 
 func newImporter(b *Backend, options backend.ImportOptions) *importer {
 	options.Window = min(options.Window, maxWindow)
@@ -169,16 +172,12 @@ func (im *importer) prepare(a backend.StreamAppend, index uint64, correlationID 
 	if err := wire.CheckEvents(made.events, im.b.limits()); err != nil {
 		return nil, err
 	}
-	size := int64(0)
-	for i := range a.Events {
-		size += int64(len(a.Events[i].Data) + len(a.Events[i].Metadata))
-	}
 	window := int64(im.options.Window)
 	return &importItem{
 		waiter: waiter{append: made},
 		target: target{uuid: a.StreamUUID, subject: subject},
 		index:  index,
-		cost:   int(min(1+size*window/maxUnderway, window)),
+		cost:   int(min(1+int64(made.bytes())*window/maxUnderway, window)),
 	}, nil
 }
 

@@ -259,7 +259,12 @@ func TestWhatIsStoredIsRecognisedUpToWhatIsNot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := fresh.recognised(t.Context(), target{uuid: "x", subject: "events.x"}, members)
+		x := target{uuid: "x", subject: "events.x"}
+		h, err := fresh.refreshHead(t.Context(), x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := fresh.recognised(t.Context(), x, h, members)
 		if got != row.want {
 			t.Errorf("%s: %d are recognised, want %d", name, got, row.want)
 		}

@@ -77,25 +77,25 @@ func (im *importer) next(ctx context.Context, s *importStream) {
 // send sends as many of the appends to an event stream as go together, where it
 // takes no more than that.
 func (im *importer) send(ctx context.Context, s *importStream) {
-	a := im.attempt(ctx, s)
-	if a == nil {
+	g := im.group(ctx, s)
+	if g == nil {
 		im.goOn(ctx, s, maxGroup, nil, true)
 		return
 	}
-	w := &importWrite{attempt: a, im: im, stream: s, lastError: im.b.nc.LastError()}
-	w.token, w.v, w.err = im.b.send(ctx, &a.write, w)
+	w := &importWrite{group: g, im: im, stream: s, lastError: im.b.nc.LastError()}
+	w.token, w.v, w.err = im.b.send(ctx, &g.write, w)
 	w.sent = time.Now()
 	if w.err != nil {
-		im.goOn(ctx, s, len(a.group.planned), w, true)
+		im.goOn(ctx, s, len(g.planned), w, true)
 		return
 	}
-	s.taken = len(a.group.planned)
+	s.taken = len(g.planned)
 	im.underway[w] = struct{}{}
 }
 
-// attempt makes ready to write as many of the appends to an event stream as go
+// group makes ready to write as many of the appends to an event stream as go
 // together; nil: it takes a request to tell what becomes of the first.
-func (im *importer) attempt(ctx context.Context, s *importStream) *attempt {
+func (im *importer) group(ctx context.Context, s *importStream) *group {
 	h := im.b.heads.get(s.subject)
 	if h == nil {
 		expected := s.waiting[0].append.expected
@@ -122,10 +122,9 @@ func (im *importer) attempt(ctx context.Context, s *importStream) *attempt {
 				return nil
 			}
 		}
-		a, err := im.b.attempt(s.target, h, g)
-		switch {
+		switch err := im.b.encode(s.target, h, g); {
 		case err == nil:
-			return a
+			return g
 		case !errors.Is(err, errTooLarge):
 			return nil
 		}
@@ -154,10 +153,10 @@ func (im *importer) answered(ctx context.Context, w *importWrite) {
 		im.goOn(ctx, w.stream, w.stream.taken, w, true)
 		return
 	}
-	im.b.stored(w.attempt, position)
+	im.b.stored(w.group, position)
 	im.b.unlock(w.target)
-	for i := range w.group.planned {
-		w.stream.waiting[i].outcome = w.group.planned[i].appendOutcome
+	for i := range w.planned {
+		w.stream.waiting[i].outcome = w.planned[i].appendOutcome
 	}
 	im.settle(ctx, w.stream, w.stream.taken)
 }
@@ -247,50 +246,57 @@ func (im *importer) appendSlowly(ctx context.Context, t target, members []*waite
 		}
 	}
 	defer b.unlock(t)
+	first := members[0]
+	askLeader := turn && first.append.given // it may be stored already: only the leader's word is good enough
 	if begun != nil {
 		position, err := b.insist(ctx, &begun.write, begun.v, begun.err)
 		switch {
 		case err == nil:
-			b.stored(begun.attempt, position)
+			b.stored(begun.group, position)
 			for i, w := range members {
-				w.outcome = begun.group.planned[i].appendOutcome
+				w.outcome = begun.planned[i].appendOutcome
 			}
 			return len(members)
 		case errors.Is(err, errUnfinished):
-			begun.group.doubt(members)
-		case !errors.Is(err, errConflict) && !errors.Is(err, errInFlight):
+			begun.doubt(members)
+			askLeader = true
+		case errors.Is(err, errConflict):
+			askLeader = true
+		case !errors.Is(err, errInFlight):
 			return failAll(err)
 		}
 	}
-	first := members[0]
-	if turn && first.append.given {
-		if n := b.recognised(ctx, t, members); n > 0 {
+	var h *head
+	if askLeader {
+		h, _ = b.refreshHead(ctx, t) // where it fails, what comes next will, too
+	}
+	if h != nil && first.append.given {
+		if n := b.recognised(ctx, t, h, members); n > 0 {
 			return n
 		}
 	}
 	if len(first.append.events) == 0 {
 		first.outcome.res, first.outcome.err = b.appendNothing(ctx, t, first.append)
 	} else {
-		b.appendTogether(ctx, t, members[:1])
+		b.appendTogether(ctx, t, h, members[:1])
 	}
 	return 1
 }
 
 // recognised gives their outcomes to those of members, from the first on, that
-// are stored already, and returns how many these are. Appending each of them
-// would take requests for each.
-func (b *Backend) recognised(ctx context.Context, t target, members []*waiter) int {
-	h, err := b.refreshHead(ctx, t) // only the leader's word is good enough
-	if err != nil {
-		return 0
-	}
+// are stored already in the event stream that the leader just said to have the
+// head h, and returns how many these are. Appending each of them would take
+// requests for each.
+func (b *Backend) recognised(ctx context.Context, t target, h *head, members []*waiter) int {
 	first, recorded := b.recordedFor(ctx, t, h, members)
 	for i, w := range members {
 		a := w.append
 		if !a.given {
 			return i
 		}
-		res, done := backend.AppendResult{}, false
+		var res backend.AppendResult
+		var done bool
+		var err error
 		version, ok := a.expected.Exact()
 		if ok && version+1 >= first && version+uint64(len(a.events)) < first+uint64(len(recorded)) {
 			res, done, err = a.compare(t, h, recorded[version+1-first:][:len(a.events)], version+1)

@@ -17,8 +17,8 @@ import (
 // SubscriptionsBucket is the key-value bucket that holds the named subscriptions
 // and the checkpoints of the store on a JetStream stream of that name: EVENTS has
 // EVENTS_SUBSCRIPTIONS. It is made when it is first needed, with as many replicas
-// as the store has, and can be looked at with the nats command line tool; what it
-// holds is for this library to change.
+// as the store has and [Config.PlacementTags], and can be looked at with the nats
+// command line tool; what it holds is for this library to change.
 func SubscriptionsBucket(stream string) string { return stream + "_SUBSCRIPTIONS" }
 
 // keys is the key-value bucket of a store. Its values are read from the leader:
@@ -55,6 +55,10 @@ func (k *keys) open(ctx context.Context) (natsjs.KeyValue, error) {
 		if k.b.cfg.Storage == MemoryStorage {
 			storage = natsjs.MemoryStorage
 		}
+		var where *natsjs.Placement
+		if len(k.b.cfg.PlacementTags) > 0 {
+			where = &natsjs.Placement{Tags: k.b.cfg.PlacementTags}
+		}
 		_, err = js.CreateStream(ctx, natsjs.StreamConfig{
 			Name:              "KV_" + bucket,
 			Description:       "The named subscriptions of " + k.b.cfg.Stream,
@@ -65,6 +69,7 @@ func (k *keys) open(ctx context.Context) (natsjs.KeyValue, error) {
 			DenyDelete:        true,
 			Storage:           storage,
 			Replicas:          k.b.replicas,
+			Placement:         where,
 		})
 		if err != nil && !errors.Is(err, natsjs.ErrStreamNameAlreadyInUse) {
 			return nil, fmt.Errorf("creating the bucket %s: %w", bucket, err)
@@ -76,6 +81,15 @@ func (k *keys) open(ctx context.Context) (natsjs.KeyValue, error) {
 	}
 	k.js, k.kv = js, kv
 	return kv, nil
+}
+
+// forget has the bucket be opened anew.
+func (k *keys) forget(kv natsjs.KeyValue) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.kv == kv {
+		k.kv = nil
+	}
 }
 
 // do does something with the bucket, and again where that failed for want of an
@@ -92,7 +106,7 @@ func (k *keys) do(ctx context.Context, what func(context.Context, natsjs.KeyValu
 		switch {
 		case err == nil, errors.Is(err, durable.ErrRevision), errors.Is(err, nats.ErrPermissionViolation):
 			return err
-		case isAPIError && apiErr.Code != 503:
+		case isAPIError && apiErr.Code != 503, errors.Is(err, nats.ErrMaxPayload):
 			return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
 		case k.b.nc.IsClosed(), k.b.closed.Load():
 			return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
@@ -111,6 +125,9 @@ func (k *keys) once(ctx context.Context, what func(context.Context, natsjs.KeyVa
 	kv, err := k.open(ctx)
 	if err == nil {
 		err = what(ctx, kv)
+	}
+	if errors.Is(err, natsjs.ErrStreamNotFound) || errors.Is(err, natsjs.ErrNoStreamResponse) {
+		k.forget(kv) // it was deleted: what comes next makes it anew
 	}
 	if last := k.b.nc.LastError(); err != nil && last != before && errors.Is(last, nats.ErrPermissionViolation) &&
 		strings.Contains(last.Error(), SubscriptionsBucket(k.b.cfg.Stream)) {

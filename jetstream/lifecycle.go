@@ -64,7 +64,7 @@ func (b *Backend) DeleteStream(ctx context.Context, stream backend.Stream, _ uui
 		after.Deleted = time.Time{}
 		return &marker{kind: wire.Erased, after: after, rollup: true}, nil
 	})
-	if stream.Version == 0 && errors.Is(err, wire.ErrMalformed) && !errors.Is(err, wire.ErrOtherFormat) {
+	if stream.Version == 0 && (errors.Is(err, errUnreadable) || errors.Is(err, wire.ErrMalformed) && !errors.Is(err, wire.ErrOtherFormat)) {
 		return b.eraseMalformed(ctx, stream.UUID)
 	}
 	return err
@@ -80,7 +80,8 @@ func (b *Backend) leftBehind(ctx context.Context, t target, h *head) (bool, erro
 	return first != nil && first.position < h.position, err
 }
 
-// eraseMalformed erases an event stream whose head can't be decoded.
+// eraseMalformed erases an event stream whose head can't be decoded, or not even
+// be read by the server.
 func (b *Backend) eraseMalformed(ctx context.Context, streamUUID string) error {
 	ctx, cancel, t, err := b.beginOn(ctx, streamUUID)
 	if err != nil {
@@ -96,10 +97,15 @@ func (b *Backend) eraseMalformed(ctx context.Context, streamUUID string) error {
 		return err
 	}
 	if last == nil {
-		return fmt.Errorf("%w: %q", backend.ErrStreamNotFound, t.uuid)
+		if damaged, err := b.isUnreadable(ctx, t); err != nil {
+			return err
+		} else if !damaged {
+			return fmt.Errorf("%w: %q", backend.ErrStreamNotFound, t.uuid)
+		}
+		last = &stored{} // which is how the server sees it, too
 	}
 	state := wire.State{First: 1, ID: newStreamID(), Created: time.Now().UTC()}
-	if _, err := newPart(last); !errors.Is(err, wire.ErrMalformed) {
+	if _, err := newPart(last); last.position != 0 && !errors.Is(err, wire.ErrMalformed) {
 		return fmt.Errorf("%w: %q", backend.ErrStreamNotFound, t.uuid) // another was faster
 	}
 	_, err = b.writeMarker(ctx, t, &head{position: last.position, exists: true}, &marker{kind: wire.Erased, after: state, rollup: true})
@@ -152,8 +158,13 @@ func (b *Backend) Truncate(ctx context.Context, streamUUID string, before uint64
 		return err
 	}
 	defer cancel()
+	return b.truncate(ctx, t, before)
+}
+
+// truncate is Truncate where the operation has begun.
+func (b *Backend) truncate(ctx context.Context, t target, before uint64) error {
 	var keep uint64 // the position of the first message to keep; 0: nothing to purge
-	_, err = b.mark(ctx, streamUUID, false, func(ctx context.Context, t target, h *head) (*marker, error) {
+	_, err := b.markOn(ctx, t, false, func(ctx context.Context, t target, h *head) (*marker, error) {
 		keep = 0
 		switch {
 		case !h.exists:

@@ -1,6 +1,7 @@
 package jetstream_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -102,6 +103,33 @@ func TestAConflictIsFoundWithoutGuessing(t *testing.T) {
 	s.add("a", 2)
 	other.add("a", 1)
 	got := requests(t, s, p, func() { s.append("a", backend.AnyVersion(), unnamed(1)) })
+	wantRequests(t, got, "events.a", "$JS.API.STREAM.MSG.GET.EVENTS", "events.a")
+}
+
+func TestAnImportGuessesOnceThatAnEventStreamIsNew(t *testing.T) {
+	s, p := counted(t, jetstream.Config{})
+	other := s.again(jetstream.Config{})
+	other.add("a", 2)
+	importing := func(expected backend.ExpectedVersion) (err error) {
+		_, err = backend.Import(t.Context(), s, func(yield func(backend.StreamAppend, error) bool) {
+			yield(backend.StreamAppend{StreamUUID: "a", Expected: expected, Events: unnamed(1)}, nil)
+		}, backend.ImportOptions{}, uuid.Nil)
+		return err
+	}
+	got := requests(t, s, p, func() {
+		if err := importing(backend.NoStream()); !errors.Is(err, backend.ErrStreamExists) {
+			t.Errorf("importing it as a new one: %v", err)
+		}
+	})
+	wantRequests(t, got, "events.a", "$JS.API.STREAM.MSG.GET.EVENTS")
+
+	s, p = counted(t, jetstream.Config{})
+	s.again(jetstream.Config{}).add("a", 2)
+	got = requests(t, s, p, func() {
+		if err := importing(backend.AnyVersion()); err != nil {
+			t.Error(err)
+		}
+	})
 	wantRequests(t, got, "events.a", "$JS.API.STREAM.MSG.GET.EVENTS", "events.a")
 }
 

@@ -60,6 +60,7 @@ type scan struct {
 	live    bool   // goes on waiting at the end, which is then of no meaning
 	ahead   int    // how many messages are on their way at most
 	pending uint64 // live: how many more there were for the consumer, when it last said so
+	idle    bool   // the last thing that came says that nothing has for a while
 
 	name      string // of the consumer; empty: none
 	mark      string // what stands before the numbers of a reply subject
@@ -186,6 +187,7 @@ func (s *scan) advance(ctx context.Context) (*stored, error) {
 
 // accept takes what the consumer delivered, and asks it for more in time.
 func (s *scan) accept(ctx context.Context, msg *nats.Msg) (*stored, error) {
+	s.idle = false
 	if msg.Reply == "" { // what is stored comes with one, whatever its headers
 		return nil, s.control(ctx, msg)
 	}
@@ -254,6 +256,7 @@ func (s *scan) control(ctx context.Context, msg *nats.Msg) error {
 	}
 	switch status := msg.Header.Get("Status"); status {
 	case "100": // idle: there is nothing, as far as this replica knows
+		s.idle = true
 		if last := msg.Header.Get("Nats-Last-Consumer"); s.live && last != strconv.FormatUint(s.delivered, 10) {
 			return fmt.Errorf("the consumer's last message is %q, %d came", last, s.delivered)
 		}
@@ -322,7 +325,7 @@ func (s *scan) open(ctx context.Context) (pending uint64, err error) {
 	var answer struct {
 		NumPending uint64 `json:"num_pending"`
 	}
-	if err := s.b.callBy(ctx, s.requestConsumer, s.b.api.consumerCreate+s.name+"."+s.filter, request, &answer); err != nil {
+	if err := s.b.callLate(ctx, s.b.api.consumerCreate+s.name+"."+s.filter, request, &answer, unwanted{b: s.b, consumer: s.name}); err != nil {
 		return 0, err
 	}
 	// What is asked for is bounded, so that the channel has room for it. (A
@@ -336,19 +339,16 @@ func (s *scan) open(ctx context.Context) (pending uint64, err error) {
 	return answer.NumPending, err
 }
 
-// requestConsumer is the [requester] for a new consumer. The server may deal with
-// requests in another order than they came in: where nobody waits for the answer
-// any more, the consumer is deleted once more when it comes, for the deletion
-// before may have found none.
-func (s *scan) requestConsumer(ctx context.Context, msg *nats.Msg, wait time.Duration) (*nats.Msg, error) {
-	return s.b.acks.request(ctx, msg, wait, unwanted{b: s.b, consumer: s.name})
-}
-
-// unwanted is a consumer that is deleted when it has been made.
+// unwanted is a consumer that nobody waited for: it is deleted once more when it
+// has been made. The server may deal with requests in another order than they came
+// in, so that the deletion before may have found none.
 type unwanted struct {
 	b        *Backend
 	consumer string
 }
+
+// check implements receiver.
+func (unwanted) check() {}
 
 // receive implements receiver.
 func (u unwanted) receive(*nats.Msg) { _ = u.b.nc.Publish(u.b.api.consumerDelete+u.consumer, nil) }

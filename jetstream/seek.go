@@ -103,7 +103,7 @@ func (b *Backend) nextFrom(ctx context.Context, subject string, position uint64)
 	if err != nil {
 		return nil, err
 	}
-	msg, err := b.requestOnce(ctx, &nats.Msg{Subject: b.api.direct, Data: data}, b.cfg.RequestTimeout)
+	msg, err := b.requestOnce(ctx, &nats.Msg{Subject: b.api.direct, Data: data}, nil)
 	if err != nil {
 		return nil, err
 	}

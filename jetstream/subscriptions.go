@@ -129,7 +129,7 @@ func (b *Backend) covered(options backend.SubscribeOptions) (string, error) {
 
 func (s durableStore) Final(err error) bool {
 	return s.b.closed.Load() || s.b.nc.IsClosed() ||
-		isAPIError(err, codeStreamNotFound) || errors.Is(err, nats.ErrPermissionViolation)
+		isAPIError(err, codeStreamNotFound) || errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, nats.ErrMaxPayload)
 }
 
 func (s durableStore) Load(ctx context.Context, key string) ([]byte, uint64, error) {
@@ -195,17 +195,15 @@ func (s durableStore) ReadReserved(ctx context.Context, streamUUID string) ([]ba
 	}
 }
 
-func (s durableStore) EraseReserved(ctx context.Context, streamUUID string) error {
+func (s durableStore) TruncateReserved(ctx context.Context, streamUUID string, before uint64) error {
 	ctx, cancel, err := s.b.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer cancel()
-	_, err = s.b.markOn(ctx, s.b.reserved(streamUUID), false, func(_ context.Context, _ target, h *head) (*marker, error) {
-		if !h.exists {
-			return nil, nil
-		}
-		return &marker{kind: wire.Erased, after: h.state, rollup: true}, nil
-	})
+	err = s.b.truncate(ctx, s.b.reserved(streamUUID), before)
+	if errors.Is(err, backend.ErrStreamNotFound) {
+		return nil
+	}
 	return err
 }

@@ -21,9 +21,11 @@ const (
 	// waiting for loops that never go on.
 	slotPatience = time.Second
 
-	// tailBuffer is how many messages wait for a subscription that shares the tail.
-	// One that has more to catch up with does so by itself.
+	// tailBuffer is how many messages wait for a subscription that shares the tail,
+	// and tailBytes how large they are together, but for one. One that has more to
+	// catch up with does so by itself.
 	tailBuffer = 64
+	tailBytes  = 64 << 10
 )
 
 // tails lets any number of subscriptions to single event streams share one
@@ -65,6 +67,7 @@ type tailer struct {
 	come    chan struct{} // has a value when there is something new
 
 	waiting []*stored // guarded by tail.mu
+	bytes   int       // of these
 	lost    bool      // there was no room for all of it, or the tail has ended
 }
 
@@ -137,7 +140,7 @@ func (f *follower) moveToTail(ctx context.Context) error {
 	}
 	f.tail = place
 	f.scan.drop(ctx)
-	f.scan.pending = 0
+	f.scan.pending, f.scan.messages = 0, nil
 	f.giveSlot()
 	return nil
 }
@@ -161,10 +164,11 @@ func (f *follower) nextOfTail(ctx context.Context) (*stored, error) {
 		f.scan.pending = uint64(left)
 		switch {
 		case m != nil && m.position > f.reached:
+			f.scan.after, f.asked = m.position, false
 			return m, nil
 		case m != nil:
 			continue // it has come before
-		case len(f.events) > 0 || f.passed > 0:
+		case len(f.events) > 0 || f.passed > 0 || !f.caughtUp && !f.asked:
 			return nil, nil
 		}
 		select {
@@ -183,9 +187,23 @@ func (p *tailer) take() (m *stored, left int, lost bool) {
 	defer p.tail.mu.Unlock()
 	if len(p.waiting) > 0 {
 		m = p.waiting[0]
+		p.waiting[0] = nil
 		p.waiting = p.waiting[1:]
+		p.bytes -= m.size()
 	}
 	return m, len(p.waiting), p.lost && m == nil
+}
+
+// size is about how much memory a message takes, in bytes.
+func (m *stored) size() int {
+	n := len(m.body)
+	for name, values := range m.header {
+		n += len(name)
+		for _, value := range values {
+			n += len(value)
+		}
+	}
+	return n
 }
 
 // join gives a place at the tail, which is started where there is none.
@@ -302,11 +320,12 @@ func (t *tail) give(m *stored) {
 	}
 	kept := *m // m is good until the next
 	for _, p := range places {
-		if len(p.waiting) >= tailBuffer || p.lost {
+		if p.lost || len(p.waiting) >= tailBuffer || len(p.waiting) > 0 && p.bytes+kept.size() > tailBytes {
 			p.lose()
 			continue
 		}
 		p.waiting = append(p.waiting, &kept)
+		p.bytes += kept.size()
 		p.tell()
 	}
 }

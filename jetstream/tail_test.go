@@ -92,3 +92,58 @@ func ones(n int) []int {
 	}
 	return sizes
 }
+
+// A subscription that shares a consumer and falls behind says so, and when it has
+// caught up again.
+func TestASubscriptionThatSharesAConsumerCatchesUpAgain(t *testing.T) {
+	const subscriptions, batch, more = 100, 3, 20
+	s := newStore(t, jetstream.Config{})
+	ctx := within(t, 2*patience)
+	goOn := make(chan struct{})
+	var caughtUp, inside, again sync.WaitGroup
+	for i := range subscriptions {
+		name := fmt.Sprint("many.", i)
+		caughtUp.Add(1)
+		inside.Add(1)
+		again.Go(func() {
+			told, waits := sync.OnceFunc(caughtUp.Done), sync.OnceFunc(inside.Done)
+			defer told()
+			defer waits()
+			got, behind := 0, false
+			for b, err := range s.Subscribe(ctx, backend.SubscribeOptions{Stream: name, BatchSize: batch}) {
+				if err != nil {
+					t.Errorf("%s after %d events: %v", name, got, err)
+					return
+				}
+				got += len(b.Events)
+				switch {
+				case b.CaughtUp && got == 0:
+					told()
+				case got == 1:
+					waits()
+					<-goOn
+				case !b.CaughtUp:
+					behind = true
+				case got == 1+more:
+					if !behind {
+						t.Errorf("%s never said that it fell behind", name)
+					}
+					return
+				}
+			}
+		})
+	}
+	caughtUp.Wait()
+	add := func(n int) {
+		for i := range subscriptions {
+			for range n {
+				s.add(fmt.Sprint("many.", i), 1)
+			}
+		}
+	}
+	add(1)
+	inside.Wait()
+	add(more)
+	close(goOn)
+	again.Wait()
+}

@@ -36,7 +36,9 @@ type write struct {
 	before   *head     // what it follows; its position is the fence
 	rollup   bool      // erases every other message of the subject
 
-	meanwhile func() // if not nil, called once while the server works
+	meanwhile *group   // whose next head is made while the server works; nil: none
+	sending   nats.Msg // the message that is sent last
+	fences    [1]string
 }
 
 // verdict is what an attempt to publish came to.
@@ -61,10 +63,36 @@ const (
 // means that something is there, and its id whether that is w.
 func (b *Backend) write(ctx context.Context, w *write) (uint64, error) {
 	position, v, err := b.publish(ctx, w, b.cfg.RequestTimeout)
-	if v == vStored {
-		return position, nil
+	if v != vStored {
+		position, err = b.insist(ctx, w, v, err)
 	}
-	return b.insist(ctx, w, v, err)
+	if err == nil && w.rollup {
+		return b.restoreErased(ctx, w, position)
+	}
+	return position, err
+}
+
+// restoreErased writes w, a rollup that was stored, once more without the rollup
+// where the server has erased it together with what it takes the place of. Where
+// it can't read one of those messages it erases as many as there were, and so its
+// own (nats-server 2.15.2, PurgeEx). What can't be read then remains, out of reach.
+func (b *Backend) restoreErased(ctx context.Context, w *write, position uint64) (uint64, error) {
+	parts := uint64(len(w.messages))
+	first, err := b.leaderGet(ctx, getRequest{Seq: position + 1 - parts})
+	if err != nil || first != nil {
+		return position, nil // it was acknowledged
+	}
+	again := *w
+	again.rollup, again.before = false, &head{}
+	if parts > 1 {
+		again.before = &head{position: position}
+	}
+	delete(w.messages[0].Header, headerRollup)
+	at, err := b.write(ctx, &again)
+	if errors.Is(err, errConflict) || errors.Is(err, errInFlight) {
+		return position, nil // it is gone because another has taken its place
+	}
+	return at, err
 }
 
 // insist is write after a first attempt that was judged v.
@@ -190,8 +218,7 @@ func (b *Backend) publish(ctx context.Context, w *write, wait time.Duration) (ui
 	}
 	defer b.acks.put(ack)
 	if w.meanwhile != nil {
-		w.meanwhile()
-		w.meanwhile = nil
+		w.meanwhile.makeHead()
 	}
 	answer, err := b.acks.wait(ctx, token, ack, wait)
 	if errors.Is(err, nats.ErrPermissionViolation) {
@@ -242,13 +269,14 @@ func (b *Backend) send(ctx context.Context, w *write, r receiver) (uint64, verdi
 // fence is the position that w follows, as the server's header has it.
 func (w *write) fence() string { return strconv.FormatUint(w.before.position, 10) }
 
-// message makes the i-th message of w ready to send. The headers of an attempt
-// take the place of those of the one before: nats.go has written a message out
-// when it has sent it.
+// message makes the i-th message of w ready to send. It takes the place of the one
+// before, and its headers that of those of the attempt before: nats.go has written
+// a message out when it has sent it.
 func (w *write) message(i int, batchID string) *nats.Msg {
 	m := w.messages[i]
 	if i == 0 {
-		m.Header[headerFence] = []string{w.fence()}
+		w.fences[0] = w.fence()
+		m.Header[headerFence] = w.fences[:]
 		if w.rollup {
 			m.Header[headerRollup] = []string{"sub"}
 		}
@@ -260,7 +288,8 @@ func (w *write) message(i int, batchID string) *nats.Msg {
 			m.Header[headerBatchCommit] = []string{"1"}
 		}
 	}
-	return &nats.Msg{Subject: w.subject, Header: m.Header, Data: m.Body}
+	w.sending = nats.Msg{Subject: w.subject, Header: m.Header, Data: m.Body}
+	return &w.sending
 }
 
 // notSent judges an attempt that the client wouldn't send.

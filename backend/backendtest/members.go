@@ -2,8 +2,10 @@ package backendtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,6 +86,50 @@ func memberClauses(t *testing.T, b backend.Backend) {
 		}
 		got := s.until(40 * 21)
 		t.Logf("%d repeats", repeats(got))
+		s.wantHandled(got)
+	})
+	t.Run("a commit whose handler fails while its part is given to another member is that member's, and not tried again by the first", func(t *testing.T) {
+		t.Parallel()
+		s := subscribed(t, b, 12) // of which not all parts have one
+		s.options.Concurrency = 12
+		s.options.RetryDelay, s.options.MaxRetryDelay = 300*time.Millisecond, time.Second
+		for _, one := range s.streams {
+			one.add(1)
+		}
+		busy := newBusy(t)
+		var inside sync.WaitGroup // all first attempts are under way
+		inside.Add(len(s.streams))
+		fail := make(chan struct{})
+		s.start(func(ctx context.Context, c backend.Commit) error {
+			if c.Attempt > 1 || c.Events[0].StreamVersion > 1 {
+				return busy.handle(ctx, c)
+			}
+			inside.Done()
+			select {
+			case <-fail:
+				return errors.New("too late")
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		inside.Wait()
+		s.start(busy.handle)
+		// Parts without a commit are given at once, by when those of the others have
+		// been decided on, too.
+		s.eventually("the second member has a part", func() bool {
+			info, _ := s.describe()
+			return len(info.Members) == 2 && min(info.Members[0].Partitions, info.Members[1].Partitions) > 0
+		})
+		close(fail)
+		s.until(12)
+		s.untilDivided(2)
+		for _, one := range s.streams {
+			one.add(1)
+		}
+		got := s.until(24)
+		if n := repeats(got); n > 0 {
+			t.Errorf("%d commits were handled twice", n)
+		}
 		s.wantHandled(got)
 	})
 	t.Run("a member that has no part yet takes over when another leaves", func(t *testing.T) {

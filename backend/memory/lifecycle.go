@@ -130,16 +130,21 @@ func (b *Backend) Truncate(ctx context.Context, streamUUID string, before uint64
 	if err != nil {
 		return err
 	}
+	b.truncate(s, before)
+	return nil
+}
+
+// truncate erases the events before a version. The caller holds b.mu.
+func (b *Backend) truncate(s *stream, before uint64) {
 	first := min(before, s.info.Version+1)
 	if first <= s.first {
-		return nil
+		return
 	}
 	b.position++
 	s.first = first
 	gone := commitOf(s.commits, first)
 	b.erase(s.commits[:gone])
 	s.commits = slices.Clone(s.commits[gone:]) // readers may still hold the old slice
-	return nil
 }
 
 // erase takes commits out of the log. The caller holds b.mu.

@@ -208,15 +208,14 @@ func (s durableStore) ReadReserved(ctx context.Context, streamUUID string) (even
 	return events, s.begin(ctx)
 }
 
-func (s durableStore) EraseReserved(ctx context.Context, streamUUID string) error {
+func (s durableStore) TruncateReserved(ctx context.Context, streamUUID string, before uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
 	if stream := s.streams[streamUUID]; stream != nil {
-		delete(s.streams, streamUUID)
-		s.erase(stream.commits)
+		s.truncate(stream, before)
 	}
 	return nil
 }

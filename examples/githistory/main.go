@@ -40,6 +40,7 @@ import (
 
 	"github.com/tributary-es/tributary/backend"
 	"github.com/tributary-es/tributary/examples/internal/localnats"
+	"github.com/tributary-es/tributary/examples/internal/terminal"
 	"github.com/tributary-es/tributary/jetstream"
 )
 
@@ -127,16 +128,16 @@ func load(ctx context.Context, b backend.Backend, repo *repository, o options, s
 
 	appended, known := p.appended.Load(), p.known.Load()
 	if err != nil {
-		fmt.Fprintf(stderr, "Stored %s before it ended.\n", counted(appended, "event"))
+		fmt.Fprintf(stderr, "Stored %s before it ended.\n", terminal.Counted(appended, "event"))
 		return nil, err
 	}
 	fmt.Fprintf(stderr, "Git has %s in %s, merges left out: %s, as %s count for both paths.\n",
-		counted(im.walked, "change"), counted(p.commits.Load(), "commit"), counted(appended+known, "event"), counted(im.renames, "rename"))
+		terminal.Counted(im.walked, "change"), terminal.Counted(p.commits.Load(), "commit"), terminal.Counted(appended+known, "event"), terminal.Counted(im.renames, "rename"))
 	fmt.Fprintf(stderr, "Stored %s, found %s there before. That took %s, with reading git: %s events/s.\n",
-		counted(appended, "event"), grouped(known), elapsed.Round(time.Millisecond), rate(appended+known, elapsed))
+		terminal.Counted(appended, "event"), terminal.Grouped(known), elapsed.Round(time.Millisecond), rate(appended+known, elapsed))
 	if n := len(im.foreign); n > 0 {
 		fmt.Fprintf(stderr, "Left out below: %s of commits that are not in this history, but in another branch, or in one that was rewritten.\n",
-			counted(int64(n), "event"))
+			terminal.Counted(int64(n), "event"))
 	}
 	return im.foreign, nil
 }

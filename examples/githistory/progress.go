@@ -3,12 +3,12 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/examples/internal/terminal"
 )
 
 // progress counts what an import has done. Its fields and display are for any
@@ -74,7 +74,7 @@ func (r *round) settle() {
 func (p *progress) display(w io.Writer, commits int, every time.Duration) (stop func()) {
 	started := time.Now()
 	render, clear := p.line, ""
-	if isTerminal(w) {
+	if terminal.Is(w) {
 		render, clear, every = p.bar, "\r\x1b[K", time.Second/10
 	}
 	quit, done := make(chan struct{}), make(chan struct{})
@@ -100,53 +100,26 @@ func (p *progress) display(w io.Writer, commits int, every time.Duration) (stop 
 
 func (p *progress) line(commits int, elapsed time.Duration) string {
 	if !p.walking.Load() {
-		return fmt.Sprintf("reading what is stored: %s events\n", grouped(p.indexed.Load()))
+		return fmt.Sprintf("reading what is stored: %s events\n", terminal.Grouped(p.indexed.Load()))
 	}
 	return fmt.Sprintf("%s of %s commits, %s events stored, %s there before\n",
-		grouped(p.commits.Load()), grouped(int64(commits)), grouped(p.appended.Load()), grouped(p.known.Load()))
+		terminal.Grouped(p.commits.Load()), terminal.Grouped(int64(commits)), terminal.Grouped(p.appended.Load()), terminal.Grouped(p.known.Load()))
 }
 
 // bar is shorter than 80 characters, what the narrowest terminal has.
 func (p *progress) bar(commits int, elapsed time.Duration) string {
 	const width = 24
 	if !p.walking.Load() {
-		return fmt.Sprintf("\r\x1b[Kreading what is stored: %s events", grouped(p.indexed.Load()))
+		return fmt.Sprintf("\r\x1b[Kreading what is stored: %s events", terminal.Grouped(p.indexed.Load()))
 	}
 	share := float64(p.commits.Load()) / float64(max(commits, 1))
 	full := min(int(share*width), width)
 	return fmt.Sprintf("\r\x1b[K[%s%s] %3.0f%%  %s events, %s/s",
 		strings.Repeat("=", full), strings.Repeat(" ", width-full), 100*share,
-		grouped(p.appended.Load()+p.known.Load()), rate(p.appended.Load(), elapsed))
-}
-
-// isTerminal reports whether a person is likely to be looking at w.
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	if !ok || os.Getenv("TERM") == "dumb" {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+		terminal.Grouped(p.appended.Load()+p.known.Load()), rate(p.appended.Load(), elapsed))
 }
 
 // rate is n per second of elapsed.
 func rate(n int64, elapsed time.Duration) string {
-	return grouped(int64(float64(n) / max(elapsed.Seconds(), 0.001)))
-}
-
-// grouped writes a number with a comma at every thousand.
-func grouped(n int64) string {
-	digits := fmt.Sprint(n)
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
-}
-
-// counted is a number with what it counts: "1 event", "2,000 events".
-func counted(n int64, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return grouped(n) + " " + what
+	return terminal.Grouped(int64(float64(n) / max(elapsed.Seconds(), 0.001)))
 }

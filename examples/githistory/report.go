@@ -7,16 +7,14 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/examples/internal/terminal"
 )
 
 // report answers questions from the events of one repository, and from nothing
@@ -108,8 +106,8 @@ func later(a, b time.Time) time.Time {
 // printTotals prints the totals, and the files with the most changes.
 func printTotals(w io.Writer, t *totals, top int) error {
 	fmt.Fprintf(w, "%s in %s: %s, %s, +%s -%s lines",
-		counted(t.changes, "event"), counted(int64(len(t.commits)), "commit"), counted(int64(len(t.files)), "path"),
-		counted(int64(len(t.authors)), "author"), grouped(t.added), grouped(t.removed))
+		terminal.Counted(t.changes, "event"), terminal.Counted(int64(len(t.commits)), "commit"), terminal.Counted(int64(len(t.files)), "path"),
+		terminal.Counted(int64(len(t.authors)), "author"), terminal.Grouped(t.added), terminal.Grouped(t.removed))
 	if t.changes == 0 || top < 1 {
 		_, err := fmt.Fprintln(w)
 		return err
@@ -127,8 +125,8 @@ func printTotals(w io.Writer, t *totals, top int) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "\nchanges\tadded\tremoved\tauthors\tlast change\t  path")
 	for _, f := range files[:min(top, len(files))] {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t  %s\n", grouped(f.changes), grouped(f.added), grouped(f.removed),
-			grouped(int64(len(f.authors))), f.last.Format(time.DateOnly), printable(string(f.path)))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t  %s\n", terminal.Grouped(f.changes), terminal.Grouped(f.added), terminal.Grouped(f.removed),
+			terminal.Grouped(int64(len(f.authors))), f.last.Format(time.DateOnly), terminal.Printable(string(f.path)))
 	}
 	return table.Flush()
 }
@@ -144,7 +142,7 @@ func (r *report) history(ctx context.Context, path filePath) ([]recorded, error)
 		return nil, err
 	}
 	if len(h.events) == 0 { // they are all of another history
-		return nil, fmt.Errorf("%w: %s", errNoFile, printable(string(path)))
+		return nil, fmt.Errorf("%w: %s", errNoFile, terminal.Printable(string(path)))
 	}
 	// A rename is in both event streams. Where both were read, one is enough.
 	type rename struct {
@@ -202,7 +200,7 @@ func (r *report) events(ctx context.Context, path filePath) ([]recorded, error) 
 	var all []recorded
 	for events, err := range r.backend.StreamForward(ctx, streamName(r.key, string(path)), 500, uuid.Nil) {
 		if errors.Is(err, backend.ErrStreamNotFound) {
-			return nil, fmt.Errorf("%w: %s", errNoFile, printable(string(path)))
+			return nil, fmt.Errorf("%w: %s", errNoFile, terminal.Printable(string(path)))
 		}
 		if err != nil {
 			return nil, err
@@ -223,7 +221,7 @@ func (r *report) events(ctx context.Context, path filePath) ([]recorded, error) 
 
 // printHistory prints the events of one file.
 func printHistory(w io.Writer, path filePath, events []recorded) error {
-	fmt.Fprintf(w, "%s: %s\n\n", printable(string(path)), counted(int64(len(events)), "event"))
+	fmt.Fprintf(w, "%s: %s\n\n", terminal.Printable(string(path)), terminal.Counted(int64(len(events)), "event"))
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, e := range events {
 		lines := fmt.Sprintf("+%d -%d", e.Added, e.Removed)
@@ -234,7 +232,7 @@ func printHistory(w io.Writer, path filePath, events []recorded) error {
 			lines = "binary"
 		}
 		fmt.Fprintf(table, "%s\t%.10s\t%s\t%s\t%s: %s\n", e.Time.Format(time.DateOnly), e.Commit,
-			e.what(), lines, printable(e.Author), printable(e.Subject))
+			e.what(), lines, terminal.Printable(e.Author), terminal.Printable(e.Subject))
 	}
 	return table.Flush()
 }
@@ -247,21 +245,11 @@ func (c recorded) what() string {
 	case fileChanged:
 		return "changed"
 	case fileRenamedFrom:
-		return "renamed from " + printable(string(c.From))
+		return "renamed from " + terminal.Printable(string(c.From))
 	case fileRenamedTo:
-		return "renamed to " + printable(string(c.To))
+		return "renamed to " + terminal.Printable(string(c.To))
 	case fileDeleted:
 		return "deleted"
 	}
-	return printable(c.eventType)
-}
-
-// printable is text as it is, or quoted where it would do things to a terminal
-// or to a table, which names and paths in other people's repositories may try.
-func printable(text string) string {
-	odd := func(r rune) bool { return !unicode.IsPrint(r) }
-	if text == "" || !utf8.ValidString(text) || strings.ContainsFunc(text, odd) {
-		return strconv.Quote(text)
-	}
-	return text
+	return terminal.Printable(c.eventType)
 }

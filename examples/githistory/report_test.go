@@ -11,6 +11,7 @@ import (
 
 	"github.com/tributary-es/tributary/backend"
 	"github.com/tributary-es/tributary/backend/memory"
+	"github.com/tributary-es/tributary/examples/internal/terminal"
 )
 
 // reported imports the repository and returns what answers questions about it.
@@ -175,7 +176,7 @@ func TestForeignEventsAreErrorsNotPanics(t *testing.T) {
 
 func TestNumbersAreGrouped(t *testing.T) {
 	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567"} {
-		if got := grouped(n); got != want {
+		if got := terminal.Grouped(n); got != want {
 			t.Errorf("%d: %s, want %s", n, got, want)
 		}
 	}

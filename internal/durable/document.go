@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/tributary-es/tributary/backend"
 )
 
@@ -17,6 +19,7 @@ const documentFormat = 1
 // document is all that is kept about a subscription.
 type document struct {
 	Format  int    `json:"format"`
+	Life    string `json:"life"` // tells the subscription from others that had the name
 	Options shared `json:"options"`
 
 	// Epoch counts the resets. What a member found out in an earlier one is of no
@@ -53,6 +56,14 @@ type partition struct {
 	Owner    string `json:"owner,omitempty"` // the id of the member that deals with it; empty: none does
 	Position uint64 `json:"position"`        // up to which (inclusive) it is dealt with
 }
+
+// maxResets is how many resets are kept, each to a higher position than the one
+// before. Of an older one only what was parked before it, and still is, could tell.
+const maxResets = 100
+
+// maxRequests is how many requests may wait, so that the document remains one
+// message.
+const maxRequests = 256
 
 // reset is one to a position.
 type reset struct {
@@ -105,7 +116,7 @@ func quoted(s string) string { return fmt.Sprintf("%q", s) }
 
 // newDocument describes a subscription that starts after position.
 func newDocument(options shared, position uint64) *document {
-	d := &document{Format: documentFormat, Options: options, Members: map[string]presence{}, Partitions: make([]partition, options.Partitions)}
+	d := &document{Format: documentFormat, Life: uuid.NewString(), Options: options, Members: map[string]presence{}, Partitions: make([]partition, options.Partitions)}
 	for i := range d.Partitions {
 		d.Partitions[i].Position = position
 	}
@@ -237,6 +248,7 @@ func (d *document) resetTo(position uint64) {
 	// An earlier reset to a higher position takes away nothing that this one leaves.
 	d.Resets = slices.DeleteFunc(d.Resets, func(r reset) bool { return r.Position >= position })
 	d.Resets = append(d.Resets, reset{Epoch: d.Epoch, Position: position})
+	d.Resets = d.Resets[max(0, len(d.Resets)-maxResets):]
 	d.Requests = slices.DeleteFunc(d.Requests, func(r request) bool { return r.Position > position })
 }
 

@@ -75,8 +75,10 @@ type Store interface {
 	// exist.
 	ReadReserved(ctx context.Context, streamUUID string) ([]backend.RecordedEvent, error)
 
-	// EraseReserved deletes such an event stream, where it exists.
-	EraseReserved(ctx context.Context, streamUUID string) error
+	// TruncateReserved erases the events of such an event stream that come before a
+	// version, where it exists. It may keep some, and none from that version on is
+	// ever erased.
+	TruncateReserved(ctx context.Context, streamUUID string, before uint64) error
 }
 
 // Subscriptions are the named subscriptions of a store. It is a backend.Consumer,

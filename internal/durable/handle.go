@@ -57,6 +57,8 @@ func (t *term) finish(r result) error {
 		t.work.runnable = append(t.work.runnable, it.lane)
 	case r.err == nil:
 		t.finished(it, r.held)
+	case it.part.releasing: // to try it again is for the next member
+		t.work.abandon(it)
 	case t.ctx.Err() != nil: // what failed, failed because of that
 	case (it.request != nil || it.parked != nil) && t.s.store.Final(r.err):
 		return fmt.Errorf("parking position %d of %q: %w", it.commit.Position, it.commit.StreamUUID, r.err)
@@ -112,6 +114,7 @@ func (t *term) parkedEvent(c backend.Commit, r result) *parkedEvent {
 		Stack:    shortened(r.stack, maxStackBytes),
 		ParkedAt: time.Now().UTC(),
 		Member:   t.options.Member,
+		Life:     t.doc.Life,
 		Epoch:    t.epoch,
 	}
 }
@@ -126,12 +129,13 @@ func (t *term) carryOut(ctx context.Context, d *document, r request) (held bool,
 	if err != nil {
 		return false, err
 	}
+	t.s.tidy(ctx, t.name, p)
 	begun := false
 	for _, e := range p.of(r.Stream) {
 		done := true
 		switch {
 		case e.Position == r.Position && r.Discard:
-			err = t.s.record(ctx, t.name, eventDiscarded, parkedEvent{Stream: e.Stream, Position: e.Position})
+			err = t.s.record(ctx, t.name, eventDiscarded, parkedEvent{Stream: e.Stream, Position: e.Position, Life: e.Life})
 		case e.Position == r.Position:
 			done, err = t.replay(ctx, e)
 		case !hold:
@@ -159,7 +163,7 @@ func (t *term) replay(ctx context.Context, e parkedEvent) (handled bool, err err
 		return false, failed
 	}
 	if failed == nil {
-		return true, t.s.record(ctx, t.name, eventReplayed, parkedEvent{Stream: e.Stream, Position: e.Position})
+		return true, t.s.record(ctx, t.name, eventReplayed, parkedEvent{Stream: e.Stream, Position: e.Position, Life: e.Life})
 	}
 	if ctx.Err() != nil {
 		return false, ctx.Err()

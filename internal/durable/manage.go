@@ -127,12 +127,21 @@ func (s *Subscriptions) change(ctx context.Context, name string, change func(*do
 // DeleteSubscription is as the function backend.DeleteSubscription says.
 func (s *Subscriptions) DeleteSubscription(ctx context.Context, name string) error {
 	for tries := 0; ; tries++ {
-		_, revision, err := s.mustLoad(ctx, name)
+		d, revision, err := s.mustLoad(ctx, name)
+		if tries > 0 && errors.Is(err, backend.ErrSubscriptionNotFound) {
+			return nil // it was deleted, and the answer was lost
+		}
+		if err != nil {
+			return err
+		}
+		// What is parked up to here is of this subscription, or of none: another of
+		// the name may come to be at any moment, and park something.
+		p, err := s.readParking(ctx, name, d)
 		if err != nil {
 			return err
 		}
 		if err := s.store.Remove(ctx, keyPrefix+name, revision); err == nil {
-			return s.store.EraseReserved(ctx, parkingStream(name))
+			return s.store.TruncateReserved(ctx, parkingStream(name), p.end)
 		} else if !errors.Is(err, ErrRevision) {
 			return err
 		}
@@ -184,6 +193,9 @@ func (s *Subscriptions) ask(ctx context.Context, name string, position uint64, d
 			return fmt.Errorf("%w: position %d of event stream %q waits behind position %d", backend.ErrInvalidArgument, position, e.Stream, first)
 		}
 		d.Requests = slices.DeleteFunc(d.Requests, func(r request) bool { return r.Position == position }) // the last word counts
+		if len(d.Requests) >= maxRequests {
+			return fmt.Errorf("%w: %d requests about what %q has parked wait for its members", backend.ErrUnavailable, len(d.Requests), name)
+		}
 		d.Requests = append(d.Requests, request{Stream: e.Stream, Position: position, Discard: discard})
 		return nil
 	})

@@ -94,10 +94,6 @@ func (m *member) join(ctx context.Context) (*term, error) {
 				}
 				position, isPosition = end, true
 			}
-			// One of the name that was deleted may have left something.
-			if err := m.s.store.EraseReserved(ctx, parkingStream(m.name)); err != nil {
-				return nil, err
-			}
 			d = newDocument(want, position)
 		}
 		if err := conflict(m.name, d.Options, want); err != nil {

@@ -38,6 +38,7 @@ type parkedEvent struct {
 	Stack    string    `json:"stack,omitempty"`
 	ParkedAt time.Time `json:"parked_at,omitzero"`
 	Member   string    `json:"member,omitempty"`
+	Life     string    `json:"life"`
 	Epoch    uint64    `json:"epoch,omitempty"`
 }
 
@@ -52,6 +53,9 @@ func (e *parkedEvent) commit() backend.ParkedCommit {
 // parking is what a subscription has parked.
 type parking struct {
 	commits []parkedEvent // in position order
+	events  int           // that were read
+	keep    uint64        // the version of the first event that still tells something
+	end     uint64        // the version after the last event
 }
 
 // readParking reads what a subscription has parked.
@@ -60,25 +64,37 @@ func (s *Subscriptions) readParking(ctx context.Context, name string, d *documen
 	if err != nil {
 		return nil, fmt.Errorf("reading what %q has parked: %w", name, err)
 	}
-	parked := make(map[uint64]parkedEvent)
+	type stored struct {
+		parkedEvent
+		version uint64
+	}
+	parked := make(map[uint64]stored)
+	p := &parking{events: len(events)}
 	for i := range events {
-		var e parkedEvent
-		if err := json.Unmarshal(events[i].Data, &e); err != nil {
-			return nil, &backend.CorruptedError{StreamUUID: parkingStream(name), FirstVersion: events[i].StreamVersion, LastVersion: events[i].StreamVersion,
+		e := stored{version: events[i].StreamVersion}
+		if err := json.Unmarshal(events[i].Data, &e.parkedEvent); err != nil {
+			return nil, &backend.CorruptedError{StreamUUID: parkingStream(name), FirstVersion: e.version, LastVersion: e.version,
 				Position: events[i].Position, Reason: "what is parked can't be read", Err: err}
 		}
-		switch events[i].EventType {
-		case eventParked:
-			if !d.forgets(e.Epoch, e.Position) {
-				parked[e.Position] = e
-			}
-		case eventReplayed, eventDiscarded:
+		p.keep = e.version + 1
+		if e.Life != d.Life {
+			continue // of one of the name that was deleted
+		}
+		switch before, again := parked[e.Position]; {
+		case events[i].EventType != eventParked:
 			delete(parked, e.Position)
+		case d.forgets(e.Epoch, e.Position):
+		case again && before.Attempts > 0 && e.Attempts == 0:
+			// It comes once more, since its member died before it had told that it
+			// parked it: it waits behind itself.
+		default:
+			parked[e.Position] = e
 		}
 	}
-	p := &parking{}
+	p.end = p.keep
 	for _, e := range parked {
-		p.commits = append(p.commits, e)
+		p.commits = append(p.commits, e.parkedEvent)
+		p.keep = min(p.keep, e.version)
 	}
 	slices.SortFunc(p.commits, func(a, b parkedEvent) int {
 		if a.Position < b.Position {
@@ -87,6 +103,27 @@ func (s *Subscriptions) readParking(ctx context.Context, name string, d *documen
 		return 1
 	})
 	return p, nil
+}
+
+const (
+	// tidyEvents is how many events that tell nothing any more are left before they
+	// are erased, where others come after them: that takes two requests, and a
+	// permission that a member may not have.
+	tidyEvents = 256
+
+	// tidyEmpty is the same where nothing is parked: that takes one.
+	tidyEmpty = 16
+)
+
+// tidy erases what tells nothing any more, when it is much: each member that
+// begins with a partition reads all of it.
+func (s *Subscriptions) tidy(ctx context.Context, name string, p *parking) {
+	if len(p.commits) > 0 && p.events-len(p.commits) < tidyEvents || p.events < tidyEmpty {
+		return
+	}
+	if err := s.store.TruncateReserved(ctx, parkingStream(name), p.keep); err != nil {
+		s.log.DebugContext(ctx, "erasing what was parked", "subscription", name, "error", err)
+	}
 }
 
 // of returns what is parked of an event stream, in order.

@@ -64,7 +64,9 @@ func (t *term) save(ctx context.Context, c change) saved {
 		s.err = err
 	}
 	if s.err == nil && len(s.claimed) > 0 && t.options.OnPark == backend.HoldStream {
-		s.parking, s.err = t.s.readParking(ctx, t.name, s.doc)
+		if s.parking, s.err = t.s.readParking(ctx, t.name, s.doc); s.err == nil {
+			t.s.tidy(ctx, t.name, s.parking)
+		}
 	}
 	return s
 }

@@ -119,6 +119,11 @@ func (t *term) loop() error {
 	silent := time.NewTimer(0)
 	defer silent.Stop()
 	for {
+		// At once where this process was paused, whatever else there is to do: the
+		// others may have taken over.
+		if time.Since(t.alive) >= takeover*3/4 {
+			return errSilent
+		}
 		t.work.start()
 		var batches chan fetched
 		if t.reader != nil && t.work.inFlight < inFlightCommits {

@@ -124,7 +124,15 @@ func (w *work) complete(it *item) {
 	}
 }
 
-// drop drops the items of a partition that are not running.
+// abandon drops an item that is not dealt with, the only one of its lane.
+func (w *work) abandon(it *item) {
+	it.dropped = true
+	w.inFlight--
+	delete(w.lanes, it.lane.stream)
+}
+
+// drop drops the items of a partition that are not running. What is running and
+// fails is for [work.abandon].
 func (w *work) drop(o *ownership) {
 	runnable := make(map[*lane]bool, len(w.runnable))
 	for _, l := range w.runnable {

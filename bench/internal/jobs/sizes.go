@@ -18,6 +18,9 @@ type Sizes struct {
 	Imported int // appends of an import's round
 	ImportTo int // event streams that they go to
 
+	FollowStreams int // event streams whose commits are followed, Forward together
+	Live          int // appends of a round that are waited for
+
 	HeadStreams int // event streams that heads are cached of
 	HeadWarm    int // appends before a cache is measured
 	HeadAppends int // a round
@@ -30,6 +33,7 @@ func Full() Sizes {
 		Scattered: 1000, Loads: 50, Consumers: 10,
 		Forward: 200_000, Deep: 100_000, Page: 100, Pages: 80,
 		Imported: 20_000, ImportTo: 4000,
+		FollowStreams: 200, Live: 300,
 		HeadStreams: 100_000, HeadWarm: 60_000, HeadAppends: 500,
 	}
 }
@@ -41,6 +45,7 @@ func Small() Sizes {
 		Scattered: 20, Loads: 5, Consumers: 1,
 		Forward: 2000, Deep: 1000, Page: 100, Pages: 5,
 		Imported: 500, ImportTo: 100,
+		FollowStreams: 20, Live: 20,
 		HeadStreams: 200, HeadWarm: 100, HeadAppends: 50,
 	}
 }

@@ -29,6 +29,8 @@ func Sections() []Section {
 		forwardJob(),
 		deepJob(),
 		importJob(),
+		catchUpJob(),
+		liveJob(),
 	}
 	return []Section{
 		{

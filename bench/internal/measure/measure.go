@@ -67,6 +67,7 @@ func (r *Round) Each(n int, do func(i int) error) error {
 // Sample is what one side took in one round.
 type Sample struct {
 	Seconds  float64 // a unit of work
+	Median   float64 // seconds a unit of work, of all times that were taken
 	Allocs   float64 // objects allocated in this process for an event
 	Bytes    float64 // bytes allocated in this process for an event
 	Requests float64 // sent for a unit of work
@@ -139,6 +140,7 @@ func once(ctx context.Context, s Side, number int) (*Round, Sample, error) {
 	events := units * float64(max(1, s.Events))
 	return r, Sample{
 		Seconds:  r.took.Seconds() / units,
+		Median:   median(r.latencies),
 		Allocs:   float64(after.Mallocs-before.Mallocs) / events,
 		Bytes:    float64(after.TotalAlloc-before.TotalAlloc) / events,
 		Requests: float64(sent) / units,

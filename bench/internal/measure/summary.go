@@ -3,6 +3,7 @@ package measure
 import (
 	"math"
 	"slices"
+	"time"
 )
 
 // Quantity is what of a [Sample] is looked at.
@@ -15,6 +16,7 @@ const (
 	Allocs                   // objects allocated for an event
 	Bytes                    // bytes allocated for an event
 	Requests                 // sent for a unit of work
+	Median                   // seconds a unit of work: the median within a round, not the mean
 )
 
 // of returns the quantity of a sample; events is how many a unit of work has.
@@ -28,6 +30,8 @@ func (q Quantity) of(s Sample, events int) float64 {
 		return s.Bytes
 	case Requests:
 		return s.Requests
+	case Median:
+		return s.Median
 	default:
 		return s.Seconds
 	}
@@ -40,6 +44,16 @@ func (r Result) Values(q Quantity) []float64 {
 		values[i] = q.of(s, r.Events)
 	}
 	return values
+}
+
+// median returns the median of times, in seconds; 0 for none.
+func median(times []time.Duration) float64 {
+	values := make([]float64, len(times))
+	for i, t := range times {
+		values[i] = t.Seconds()
+	}
+	slices.Sort(values)
+	return Quantile(values, 0.5)
 }
 
 // Summary is the median of values, and the quartiles about it.

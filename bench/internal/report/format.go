@@ -20,7 +20,7 @@ type unit struct {
 // unitFor returns the unit in which a value of the quantity is written.
 func unitFor(q measure.Quantity, value float64) unit {
 	switch q {
-	case measure.Time:
+	case measure.Time, measure.Median:
 		switch {
 		case value >= 1:
 			return unit{" s", 1}

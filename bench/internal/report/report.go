@@ -40,7 +40,11 @@ type Section struct {
 func (r *Report) Add(w io.Writer, s Section) error {
 	r.Sections = append(r.Sections, s)
 	if len(s.Outcomes) == 0 {
-		return nil
+		if s.Body == "" {
+			return nil
+		}
+		_, err := fmt.Fprintf(w, "\n%s\n\n%s", s.Title, s.Body)
+		return err
 	}
 	return Print(w, s.Title, s.Outcomes)
 }

@@ -3,10 +3,13 @@ package localnats
 import (
 	"context"
 	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/tributary-es/tributary/internal/testserver"
 )
@@ -45,6 +48,45 @@ func TestTheServerThatTheEnvironmentNames(t *testing.T) {
 	srv.Stop()
 	if _, _, err := Connect(t.Context(), ""); err == nil || !strings.Contains(err.Error(), URLVariable) {
 		t.Errorf("a server that is down: got %v", err)
+	}
+}
+
+func TestAServerForOtherProcesses(t *testing.T) {
+	t.Setenv(URLVariable, "")
+	dir := t.TempDir()
+	address, stop, err := Serve(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	if _, _, err := Connect(t.Context(), dir); !errors.Is(err, ErrInUse) {
+		t.Errorf("another server got %v, want ErrInUse", err)
+	}
+	at, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if host := at.Hostname(); host != "127.0.0.1" {
+		t.Errorf("it listens on %s", host)
+	}
+	at.User = nil
+	if nc, err := nats.Connect(at.String()); !errors.Is(err, nats.ErrAuthorization) {
+		nc.Close()
+		t.Errorf("without the password: got %v, want ErrAuthorization", err)
+	}
+	t.Setenv(URLVariable, address)
+	for range 2 {
+		nc, stop, err := Connect(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stop()
+		if err := nc.Flush(); err != nil {
+			t.Error(err)
+		}
+	}
+	if again, _, err := Serve(t.Context(), dir); again != address || err != nil {
+		t.Errorf("where the address is known: got %q and %v", again, err)
 	}
 }
 

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -63,17 +61,6 @@ func makeColumns(events []backend.UnsavedEvent, limits Limits) columns {
 		}
 	}
 	return c
-}
-
-// count guesses how many headers the columns make.
-func (c *columns) count() int {
-	n := 0
-	for k := range c.all {
-		if len(c.events) > 0 && c.all[k].values[0] != "" {
-			n++
-		}
-	}
-	return n
 }
 
 // idStride is an id and the comma after it.
@@ -177,14 +164,13 @@ func (c *columns) set(h *headers, from, to int) {
 		c.all[k].set(h, from, to)
 	}
 	if to-from > 1 || len(c.events[from].Data) == 0 {
-		b := make([]byte, 0, 8*(to-from))
 		for i := from; i < to; i++ {
 			if i > from {
-				b = append(b, ',')
+				h.text.WriteByte(',')
 			}
-			b = strconv.AppendInt(b, int64(len(c.events[i].Data)), 10)
+			h.writeNumber(uint64(len(c.events[i].Data)))
 		}
-		h.set(HeaderSize, string(b))
+		h.end(HeaderSize)
 	}
 }
 
@@ -194,7 +180,13 @@ func (col *column) set(h *headers, from, to int) {
 	case col.joined != "":
 		h.set(col.name, col.joined[from*idStride:to*idStride-1])
 	case !allSame(values):
-		h.set(col.name, strings.Join(values, ","))
+		for i, value := range values {
+			if i > 0 {
+				h.text.WriteByte(',')
+			}
+			h.text.WriteString(value)
+		}
+		h.end(col.name)
 	case values[0] != "":
 		h.set(col.name, values[0])
 	}

@@ -24,11 +24,11 @@ const reserved = 192
 // EncodeMarker returns a marker's message. id tells it from other markers of the
 // kind, so that a writer can recognise its own.
 func EncodeMarker(kind Kind, id uuid.UUID, after State, chain []Link) Message {
-	h := newHeaders(2)
+	var h headers
 	h.common(kind, after, chain)
 	h.setNumber(HeaderVersion, after.Version)
-	h.set(HeaderID, id.String())
-	return Message{Header: h.values, Body: oneByte()}
+	h.setID(HeaderID, &id)
+	return Message{Header: h.values(), Body: oneByte()}
 }
 
 // EncodeEvents returns the messages of a commit of events, in order. before is
@@ -66,7 +66,8 @@ func EncodeEvents(events []backend.UnsavedEvent, before State, begin bool, chain
 // columns would make, with less ado.
 func encodeEvent(events []backend.UnsavedEvent, before State, chain []Link) Message {
 	e := &events[0]
-	h := newHeaders(5)
+	var h headers
+	h.grow(chain, 3*idStride+len(timeLayout)+len(e.EventType)+len(e.Metadata))
 	h.common(Events, before, chain)
 	h.setNumber(HeaderVersion, before.Version+1)
 	h.setID(HeaderID, &e.EventUUID)
@@ -84,19 +85,20 @@ func encodeEvent(events []backend.UnsavedEvent, before State, chain []Link) Mess
 	if len(e.Data) == 0 {
 		h.set(HeaderSize, "0")
 	}
-	return Message{Header: h.values, Body: body(events)}
+	return Message{Header: h.values(), Body: body(events)}
 }
 
 // message makes the message of the events from one on, before another.
 func (c *columns) message(from, to int, before State, chain []Link, part Part) Message {
-	h := newHeaders(2 + c.count())
+	var h headers
+	h.grow(chain, 200+(idStride+len("65536,"))*(to-from)) // where most values are the same for all events
 	h.common(Events, before, chain)
 	if part.Count > 0 {
 		h.set(HeaderPart, partValue(part))
 	}
 	h.setNumber(HeaderVersion, before.Version+uint64(to))
-	c.set(h, from, to)
-	return Message{Header: h.values, Body: body(c.events[from:to])}
+	c.set(&h, from, to)
+	return Message{Header: h.values(), Body: body(c.events[from:to])}
 }
 
 // CheckEvents returns the error that [EncodeEvents] returns where the headers

@@ -8,51 +8,52 @@ import (
 	"github.com/google/uuid"
 )
 
-// headers are the headers of a message in the making. What makes them up is in
-// few pieces of memory: an append is short enough to feel each.
+// maxHeaders is how many headers a message has at most.
+const maxHeaders = 14
+
+// headers are the headers of a message in the making. Their values are written
+// one after the other, and cut apart in the end, so that they are few pieces of
+// memory: an append is short enough to feel each.
 type headers struct {
-	values map[string][]string
-	slab   []string        // the values' backing array
-	text   strings.Builder // what is made of numbers and times
+	text  strings.Builder    // all values
+	names [maxHeaders]string // of the headers, in the order of their values
+	ends  [maxHeaders]int    // where in text each value ends
+	n     int                // how many there are
 }
 
-// newHeaders returns headers with room for those that always are there, for the
-// fence that a writer adds, and for more.
-func newHeaders(more int) *headers {
-	const always = 3
-	h := &headers{values: make(map[string][]string, always+more), slab: make([]string, 0, always+more)}
-	h.text.Grow(384) // a chain takes some 150
-	return h
+// grow makes room for the values of the headers that don't depend on events, and
+// for more bytes.
+func (h *headers) grow(chain []Link, more int) {
+	const always, link = 100, len("1234567:1 ")
+	h.text.Grow(always + link*len(chain) + more)
+}
+
+// end ends the value of a header, which begins where the one before ended.
+func (h *headers) end(name string) {
+	h.names[h.n], h.ends[h.n] = name, h.text.Len()
+	h.n++
 }
 
 func (h *headers) set(name, value string) {
-	h.slab = append(h.slab, value)
-	n := len(h.slab)
-	h.values[name] = h.slab[n-1 : n : n]
+	h.text.WriteString(value)
+	h.end(name)
 }
 
 func (h *headers) setNumber(name string, n uint64) {
-	start := h.text.Len()
 	h.writeNumber(n)
-	h.set(name, h.text.String()[start:])
+	h.end(name)
 }
 
 func (h *headers) setID(name string, id *uuid.UUID) {
-	start := h.text.Len()
 	var written [idStride]byte
 	h.text.Write(appendID(written[:0], id))
-	h.set(name, h.text.String()[start:])
+	h.end(name)
 }
 
 func (h *headers) setTime(name string, t time.Time) {
-	start := h.text.Len()
-	h.writeTime(t)
-	h.set(name, h.text.String()[start:])
-}
-
-func (h *headers) writeTime(t time.Time) {
 	var written [len(timeLayout)]byte
 	h.text.Write(t.UTC().AppendFormat(written[:0], timeLayout))
+	h.end(name)
 }
 
 func (h *headers) writeNumber(n uint64) {
@@ -60,14 +61,26 @@ func (h *headers) writeNumber(n uint64) {
 	h.text.Write(strconv.AppendUint(digits[:0], n, 10))
 }
 
+// values returns the headers, with room for one more: the fence.
+func (h *headers) values() map[string][]string {
+	text := h.text.String()
+	values := make(map[string][]string, h.n+1)
+	slab := make([]string, h.n) // what all the lists are cut from
+	start := 0
+	for i, end := range h.ends[:h.n] {
+		slab[i] = text[start:end]
+		values[h.names[i]] = slab[i : i+1 : i+1]
+		start = end
+	}
+	return values
+}
+
 // common sets the headers that all messages of a commit have in common.
 func (h *headers) common(kind Kind, s State, chain []Link) {
 	h.set(HeaderCommit, commitValue(kind))
-	start := h.text.Len()
 	h.writeNumber(s.ID)
 	h.text.WriteByte(' ')
-	h.writeTime(s.Created)
-	h.set(HeaderStream, h.text.String()[start:])
+	h.setTime(HeaderStream, s.Created)
 	if s.First > 1 {
 		h.setNumber(HeaderFirst, s.First)
 	}
@@ -80,32 +93,33 @@ func (h *headers) common(kind Kind, s State, chain []Link) {
 }
 
 func (h *headers) setChain(chain []Link) {
-	start := h.text.Len()
+	var written [MaxChain * len("1234567890:1 ")]byte // mostly enough
+	b := written[:0]
 	for i, l := range chain[:min(len(chain), MaxChain)] {
 		if i > 0 {
-			h.text.WriteByte(' ')
+			b = append(b, ' ')
 		}
-		h.writeNumber(l.Position)
-		h.text.WriteByte(':')
-		h.writeNumber(uint64(l.Events))
+		b = append(strconv.AppendUint(b, l.Position, 10), ':')
+		b = strconv.AppendUint(b, uint64(l.Events), 10)
 		if l.Parts > 1 {
-			h.text.WriteByte(':')
-			h.writeNumber(uint64(l.Parts))
+			b = append(b, ':')
+			b = strconv.AppendUint(b, uint64(l.Parts), 10)
 		}
 	}
-	h.set(HeaderChain, h.text.String()[start:])
+	h.text.Write(b)
+	h.end(HeaderChain)
 }
 
 // commonBytes bounds what the headers of a message of a commit take that do not
 // depend on the events.
 func commonBytes(before State, chain []Link) int {
-	h := newHeaders(0)
+	var h headers
 	h.common(Events, before, chain)
 	const statusLine = len("NATS/1.0\r\n\r\n")
 	const number = 20 // digits of the greatest
-	n := statusLine + reserved + line(HeaderVersion, number) + line(HeaderPart, len("1000/1000 ")+number)
-	for name, values := range h.values {
-		n += line(name, len(values[0]))
+	n := statusLine + reserved + line(HeaderVersion, number) + line(HeaderPart, len("1000/1000 ")+number) + h.text.Len()
+	for _, name := range h.names[:h.n] {
+		n += line(name, 0)
 	}
 	return n
 }

@@ -1,0 +1,471 @@
+package faulttest
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+
+	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/internal/blockfile"
+	"github.com/tributary-es/tributary/internal/testserver"
+	"github.com/tributary-es/tributary/jetstream"
+)
+
+var damages = flag.Int("damages", 15, "how many times TestDamage damages a store")
+
+// TestDamage damages the files of a server that is stopped, and has it start
+// again. Whatever is then read must be what was there, or an error.
+//
+// A process that knew the store must never see less without an error. One that
+// comes new may, where the server dropped the end of a block: the last commits of
+// an event stream are then missing, and nothing is left that tells. That is
+// counted; anything else fails the test.
+func TestDamage(t *testing.T) {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64() >> 1
+	}
+	t.Logf("-seed %d", seed)
+	s := makeStore(t, rand.New(rand.NewPCG(seed, 0)))
+	tally := make(map[string]*verdicts)
+	deadline, bounded := t.Deadline()
+	for i := range *damages {
+		if bounded && time.Until(deadline) < time.Minute {
+			t.Logf("%d of %d, as the time is over", i, *damages)
+			break
+		}
+		random := rand.New(rand.NewPCG(seed, uint64(i)+1))
+		kind := damageKinds[i%len(damageKinds)]
+		v := s.damage(t, fmt.Sprintf("damage %d of seed %d: %s", i, seed, kind.name), kind, random)
+		if tally[kind.name] == nil {
+			tally[kind.name] = &verdicts{}
+		}
+		tally[kind.name].add(v)
+	}
+	for _, name := range slices.Sorted(maps.Keys(tally)) {
+		t.Logf("%s: %v", name, *tally[name])
+	}
+}
+
+// verdicts counts event streams, or damages.
+type verdicts struct {
+	runs    int
+	whole   int // event streams that were read as they were
+	named   int // those that were an error
+	shorter int // those whose last commits were missing for a new process, without an error
+	began   int // appends that were acknowledged afterwards
+}
+
+func (v *verdicts) add(o verdicts) {
+	v.runs, v.whole, v.named, v.shorter, v.began = v.runs+o.runs, v.whole+o.whole, v.named+o.named, v.shorter+o.shorter, v.began+o.began
+}
+
+func (v verdicts) String() string {
+	return fmt.Sprintf("%d damages; for a new process %d event streams whole, %d an error, %d shorter in silence; %d appends acknowledged", v.runs, v.whole, v.named, v.shorter, v.began)
+}
+
+// damageKind is something that is done to a store's files.
+type damageKind struct {
+	name string
+
+	// killed: the server didn't write its index when it ended.
+	killed bool
+
+	// quiet: the server counts what it can't read, so that not even a new process
+	// sees less without an error.
+	quiet bool
+
+	do func(r *rand.Rand, dir string, records []blockfile.Record) (string, error)
+}
+
+// flipIn inverts a bit between two places of a record.
+func flipIn(part func(r blockfile.Record) (from, to int64)) func(*rand.Rand, string, []blockfile.Record) (string, error) {
+	return func(r *rand.Rand, _ string, records []blockfile.Record) (string, error) {
+		record := records[r.IntN(len(records))]
+		from, to := part(record)
+		at := from + r.Int64N(to-from)
+		return fmt.Sprintf("of message %d on %s, at byte %d", record.Sequence, record.Subject, at), blockfile.Flip(record.File, at, uint(r.IntN(8)))
+	}
+}
+
+func data(r blockfile.Record) (int64, int64) { return r.HeadersAt, r.End }
+func subject(r blockfile.Record) (int64, int64) {
+	return r.SubjectAt, r.SubjectAt + int64(len(r.Subject))
+}
+func fixedPart(r blockfile.Record) (int64, int64) {
+	return r.Start, r.SubjectAt
+}
+
+var damageKinds = []damageKind{
+	{name: "a bit of data or checksum", quiet: true, do: flipIn(data)},
+	{name: "a bit of a subject", do: flipIn(subject)},
+	{name: "a bit of a length, sequence or time", do: flipIn(fixedPart)},
+	{name: "a bit of data or checksum, after kill -9", killed: true, do: flipIn(data)},
+	{name: "a bit of a subject, after kill -9", killed: true, do: flipIn(subject)},
+	{name: "a bit of a length, sequence or time, after kill -9", killed: true, do: flipIn(fixedPart)},
+	{name: "a block truncated", do: truncateBlock},
+	{name: "a block truncated, after kill -9", killed: true, do: truncateBlock},
+	{name: "a page of zeros", do: zeroPage},
+	{name: "a page of zeros, after kill -9", killed: true, do: zeroPage},
+	{name: "a block gone", do: removeBlock},
+	{name: "the index gone", quiet: true, do: func(_ *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
+		return "", os.Remove(blockfile.Index(dir, jetstream.DefaultStream))
+	}},
+	{name: "a bit of the index", quiet: true, do: func(r *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
+		return flipFile(r, blockfile.Index(dir, jetstream.DefaultStream))
+	}},
+	{name: "an old index", quiet: true, do: func(_ *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
+		old, err := os.ReadFile(filepath.Join(dir, "index.old"))
+		if err != nil {
+			return "", err
+		}
+		return "", os.WriteFile(blockfile.Index(dir, jetstream.DefaultStream), old, 0o600)
+	}},
+	{name: "a bit of the JetStream stream's configuration", do: func(r *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
+		return flipFile(r, filepath.Join(blockfile.Dir(dir, jetstream.DefaultStream), "meta.inf"))
+	}},
+}
+
+func flipFile(r *rand.Rand, path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	at := r.Int64N(info.Size())
+	return fmt.Sprintf("at byte %d", at), blockfile.Flip(path, at, uint(r.IntN(8)))
+}
+
+func randomBlock(r *rand.Rand, dir string) (path string, size int64, err error) {
+	blocks, err := blockfile.Blocks(dir, jetstream.DefaultStream)
+	if err != nil {
+		return "", 0, err
+	}
+	path = blocks[r.IntN(len(blocks))]
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", 0, err
+	}
+	return path, info.Size(), nil
+}
+
+func truncateBlock(r *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
+	path, size, err := randomBlock(r, dir)
+	if err != nil {
+		return "", err
+	}
+	to := r.Int64N(size)
+	return fmt.Sprintf("%s to %d of %d bytes", filepath.Base(path), to, size), os.Truncate(path, to)
+}
+
+func zeroPage(r *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
+	path, size, err := randomBlock(r, dir)
+	if err != nil {
+		return "", err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	at := r.Int64N(size) &^ 4095
+	_, err = f.WriteAt(make([]byte, min(4096, size-at)), at)
+	return fmt.Sprintf("%s from byte %d", filepath.Base(path), at), err
+}
+
+func removeBlock(r *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
+	path, _, err := randomBlock(r, dir)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Base(path), os.Remove(path)
+}
+
+// damageable is a store that is copied for each damage.
+type damageable struct {
+	dir   string
+	truth map[string][]uuid.UUID // by event stream, in order
+	whole []uuid.UUID            // of the event stream that was truncated, all there ever were
+}
+
+// truncatedBefore is the first version that was kept of one event stream.
+const truncatedBefore = 5
+
+// With so few bytes the server makes blocks of 32 KB.
+var damageConfig = jetstream.Config{MaxBytes: 120_000, RequestTimeout: 10 * time.Millisecond, Timeout: 20 * time.Second}
+
+// makeStore makes a store of some blocks, with event streams of many kinds.
+func makeStore(t *testing.T, r *rand.Rand) *damageable {
+	t.Helper()
+	s := &damageable{dir: t.TempDir(), truth: make(map[string][]uuid.UUID)}
+	server, err := testserver.Start(s.dir)
+	must(t, err)
+	defer server.Shutdown()
+	nc := connectTo(t, server)
+	b := openOn(t, nc, damageConfig)
+	cfg := damageConfig
+	cfg.EventsPerMessage = 1
+	single := openOn(t, nc, cfg)
+	ctx := t.Context()
+	commit := func(b *jetstream.Backend, name string, n int) {
+		events := Events(n)
+		for i := range events {
+			events[i].Data = make([]byte, r.IntN(300))
+			s.truth[name] = append(s.truth[name], events[i].EventUUID)
+		}
+		_, err := backend.Append(ctx, b, name, backend.AnyVersion(), events, uuid.Nil)
+		must(t, err)
+	}
+	for i := range 80 {
+		commit(b, fmt.Sprintf("often.%d", r.IntN(3)), 1+r.IntN(3))
+		switch i % 10 {
+		case 3, 4:
+			commit(b, fmt.Sprintf("once.%d", i/20), 1+r.IntN(2))
+		case 5:
+			commit(single, "parts", 3)
+		case 7:
+			commit(b, "truncated", 2)
+		}
+		if i == 40 {
+			commit(b, "deleted", 3)
+			must(t, b.DeleteStream(ctx, backend.Stream{UUID: "deleted"}, uuid.Nil))
+			delete(s.truth, "deleted")
+			must(t, b.Truncate(ctx, "truncated", truncatedBefore, uuid.Nil))
+			server.Stop() // for an index of this moment
+			old, err := os.ReadFile(blockfile.Index(s.dir, jetstream.DefaultStream))
+			must(t, err)
+			must(t, os.WriteFile(filepath.Join(s.dir, "index.old"), old, 0o600))
+			must(t, server.Restart())
+		}
+	}
+	s.whole = s.truth["truncated"]
+	s.truth["truncated"] = s.whole[truncatedBefore-1:]
+	server.Stop()
+	return s
+}
+
+func connectTo(t testing.TB, server *testserver.Server) *nats.Conn {
+	t.Helper()
+	return server.Connect(t)
+}
+
+func openOn(t testing.TB, nc *nats.Conn, cfg jetstream.Config) *jetstream.Backend {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	b, err := jetstream.Open(ctx, nc, cfg)
+	must(t, err)
+	return b
+}
+
+// damage damages a copy, and judges what is read.
+func (s *damageable) damage(t *testing.T, what string, kind damageKind, r *rand.Rand) verdicts {
+	t.Helper()
+	dir := t.TempDir()
+	must(t, os.CopyFS(dir, os.DirFS(s.dir)))
+	server, err := testserver.Start(dir)
+	must(t, err)
+	defer server.Shutdown()
+	nc := connectTo(t, server)
+	defer nc.Close()
+	warm := openOn(t, nc, damageConfig)
+	for name := range s.truth {
+		if got := s.read(warm, name, readForward); got.err != nil || !slices.Equal(got.ids, s.truth[name]) {
+			t.Fatalf("before %s: %s: %d events, error %v", what, name, len(got.ids), got.err)
+		}
+	}
+	server.Stop()
+	if kind.killed {
+		must(t, os.Remove(blockfile.Index(dir, jetstream.DefaultStream)))
+	}
+	records, err := blockfile.Records(dir, jetstream.DefaultStream)
+	must(t, err)
+	where, err := kind.do(r, dir, records)
+	must(t, err)
+	what += " " + where
+	must(t, server.Restart())
+
+	v := verdicts{runs: 1}
+	cold := openOn(t, nc, damageConfig)
+	for name, truth := range s.truth {
+		// In what way the process that knew reads doesn't matter much, but takes time.
+		known := slices.Sorted(maps.Keys(reads))[r.IntN(len(reads))]
+		if got := s.read(warm, name, reads[known]); !errors.Is(got.err, backend.ErrCorrupted) && (got.err != nil || !slices.Equal(got.ids, truth)) {
+			t.Errorf("%s: a process that knew reads %d of %d events of %s by %s, error %v", what, len(got.ids), len(truth), name, known, got.err)
+		}
+		worst := &v.whole
+		for way, read := range reads {
+			got := s.read(cold, name, read)
+			switch {
+			case got.err == nil && slices.Equal(got.ids, truth):
+			case errors.Is(got.err, backend.ErrCorrupted):
+				worst = &v.named
+			case !kind.quiet && s.isShorter(got, name):
+				if worst != &v.named {
+					worst = &v.shorter
+				}
+			default:
+				t.Errorf("%s: a new process reads %d of %d events of %s by %s, error %v", what, len(got.ids), len(truth), name, way, got.err)
+			}
+		}
+		*worst++
+	}
+	s.checkAll(t, what, warm)
+	s.checkAll(t, what, cold)
+	v.began = s.appendAfter(t, what, warm)
+	return v
+}
+
+// isShorter reports whether what was read lacks the last events, or all; and, where
+// that they were truncated is lost, too, the first are there again.
+func (s *damageable) isShorter(got reading, name string) bool {
+	if errors.Is(got.err, backend.ErrStreamNotFound) {
+		return true
+	}
+	truth := s.truth[name]
+	if name == "truncated" && (len(got.ids) == 0 || got.ids[0] == s.whole[0]) {
+		truth = s.whole
+	}
+	return got.err == nil && len(got.ids) < len(truth) && slices.Equal(got.ids, truth[:len(got.ids)])
+}
+
+// reading is what was read of an event stream.
+type reading struct {
+	ids []uuid.UUID
+	err error
+}
+
+type readBy func(ctx context.Context, b *jetstream.Backend, name string) ([]backend.RecordedEvent, error)
+
+func readForward(ctx context.Context, b *jetstream.Backend, name string) (all []backend.RecordedEvent, err error) {
+	for batch, err := range b.StreamForward(ctx, name, 7, uuid.Nil) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, batch...)
+	}
+	return all, nil
+}
+
+var reads = map[string]readBy{
+	"StreamForward": readForward,
+	"ReadStream": func(ctx context.Context, b *jetstream.Backend, name string) ([]backend.RecordedEvent, error) {
+		return b.ReadStream(ctx, name, 0, 1<<20, uuid.Nil)
+	},
+	"ReadStreamBackward": func(ctx context.Context, b *jetstream.Backend, name string) ([]backend.RecordedEvent, error) {
+		events, err := b.ReadStreamBackward(ctx, name, 0, 1<<20, uuid.Nil)
+		slices.Reverse(events)
+		return events, err
+	},
+	"Subscribe": func(ctx context.Context, b *jetstream.Backend, name string) (all []backend.RecordedEvent, err error) {
+		if _, err := b.ReadStreamInfo(ctx, name, uuid.Nil); err != nil {
+			return nil, err // a subscription waits for an event stream to begin
+		}
+		for batch, err := range b.Subscribe(ctx, backend.SubscribeOptions{Stream: name, From: backend.FromBeginning()}) {
+			if err != nil {
+				return nil, err
+			}
+			if all = append(all, batch.Events...); batch.CaughtUp {
+				break
+			}
+		}
+		return all, nil
+	},
+}
+
+func (s *damageable) read(b *jetstream.Backend, name string, by readBy) reading {
+	ctx, cancel := context.WithTimeout(context.Background(), patience/4)
+	defer cancel()
+	events, err := by(ctx, b, name)
+	got := reading{err: err}
+	for _, e := range events {
+		if e.StreamUUID == name {
+			got.ids = append(got.ids, e.EventUUID)
+		}
+	}
+	return got
+}
+
+// checkAll reads all event streams together, past each error: what comes of each
+// must be in order, and nothing but what there was.
+func (s *damageable) checkAll(t *testing.T, what string, b *jetstream.Backend) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	at := make(map[string]int) // in the truth of each event stream
+	skipped := false
+	for after := uint64(0); ; {
+		var bad *backend.CorruptedError
+		for batch, err := range b.ReadAll(ctx, backend.ReadAllOptions{After: after}, uuid.Nil) {
+			if err != nil {
+				var ok bool
+				if bad, ok = errors.AsType[*backend.CorruptedError](err); !ok {
+					t.Errorf("%s: ReadAll: %v", what, err)
+					return
+				}
+				skipped = true // of others, too, what is missing up to its position
+			}
+			for _, e := range batch {
+				if e.StreamUUID == "truncated" || e.StreamUUID == "deleted" {
+					continue // of which more may be stored than is shown
+				}
+				truth := s.truth[e.StreamUUID]
+				i := slices.Index(truth, e.EventUUID)
+				if i < at[e.StreamUUID] || i > at[e.StreamUUID] && !skipped {
+					t.Errorf("%s: ReadAll shows event %d of %s where %d is due", what, i+1, e.StreamUUID, at[e.StreamUUID]+1)
+				}
+				at[e.StreamUUID] = i + 1
+			}
+		}
+		if bad == nil {
+			return
+		}
+		if bad.StreamUUID == "" { // it is another JetStream stream
+			return
+		}
+		if bad.Position <= after && after != 0 {
+			t.Errorf("%s: ReadAll after %d fails at %d again: %v", what, after, bad.Position, bad)
+			return
+		}
+		after = bad.Position
+	}
+}
+
+// appendAfter appends to all event streams as a process that knew them: what is
+// acknowledged must get the next version, and be there.
+func (s *damageable) appendAfter(t *testing.T, what string, b *jetstream.Backend) (acknowledged int) {
+	t.Helper()
+	for name, truth := range s.truth {
+		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+		version := uint64(len(truth))
+		if name == "truncated" {
+			version += truncatedBefore - 1
+		}
+		events := Events(2)
+		res, err := backend.Append(ctx, b, name, backend.ExactVersion(version), events, uuid.Nil)
+		cancel()
+		switch {
+		case err == nil && res.Version == version+2:
+			acknowledged++
+			got := s.read(b, name, readForward)
+			want := append(slices.Clone(truth), events[0].EventUUID, events[1].EventUUID)
+			if !errors.Is(got.err, backend.ErrCorrupted) && !slices.Equal(got.ids, want) {
+				t.Errorf("%s: after an append %s has %d events, want %d, error %v", what, name, len(got.ids), len(want), got.err)
+			}
+		case errors.Is(err, backend.ErrCorrupted), errors.Is(err, backend.ErrOutcomeUnknown), errors.Is(err, backend.ErrUnavailable):
+		default:
+			t.Errorf("%s: append to %s at version %d: version %d, error %v", what, name, version, res.Version, err)
+		}
+	}
+	return acknowledged
+}

@@ -1,0 +1,52 @@
+package faulttest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tributary-es/tributary/jetstream"
+)
+
+// What is done to the disk, as strace says it: 30 ms are 30000 us.
+var diskFaults = []struct {
+	name, inject string
+	fails        bool // so that the server must be restarted
+}{
+	{"slow", callsThatSync + "," + callsThatWrite + ":delay_enter=30000", false},
+	{"sync fails", callsThatSync + ":error=EIO", true},
+	{"write fails", callsThatWrite + ":error=EIO", true},
+	{"write fails now and then", callsThatWrite + ":error=EIO:when=3+5", true},
+	{"no space now and then", callsThatWrite + ":error=ENOSPC:when=3+5", true},
+}
+
+// TestADiskThatFails has every append synced, so that the disk is asked.
+func TestADiskThatFails(t *testing.T) {
+	needStrace(t)
+	for on, servers := range map[string]int{"one server": 1, "three replicas": 3} {
+		t.Run(on, func(t *testing.T) {
+			c := Start(t, servers, SyncAlways())
+			for _, f := range diskFaults {
+				t.Run(f.name, func(t *testing.T) {
+					c.Use(t)
+					load := c.StartLoad(t, LoadConfig{Strict: servers == 1})
+					load.Wait(20)
+					node := c.Nodes[c.Leader(jetstream.DefaultStream)]
+					disk := node.BreakDisk(t, f.inject)
+					if f.fails {
+						time.Sleep(500 * time.Millisecond)
+					} else {
+						load.Wait(10)
+					}
+					disk.Heal()
+					if f.fails {
+						must(t, node.Kill())
+					}
+					c.Recover()
+					load.Wait(20)
+					load.WaitEach()
+					t.Log(load.Finish())
+				})
+			}
+		})
+	}
+}

@@ -1,0 +1,277 @@
+package jetstream_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/internal/blockfile"
+	"github.com/tributary-es/tributary/internal/testserver"
+	"github.com/tributary-es/tributary/jetstream"
+)
+
+// damaged has a store whose server is stopped, has its files changed, and is
+// started again.
+func damaged(t *testing.T, fill func(s *store), damage func(dir string, records []blockfile.Record)) *store {
+	t.Helper()
+	server := testserver.Single(t)
+	s := openStore(t, server.Connect(t), jetstream.Config{RequestTimeout: 100 * time.Millisecond})
+	fill(s)
+	server.Stop()
+	records, err := blockfile.Records(server.StoreDir(), jetstream.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damage(server.StoreDir(), records)
+	if err := server.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// flip inverts a bit of the body of the message at a position, so that its
+// checksum is wrong.
+func flip(t *testing.T, position uint64) func(string, []blockfile.Record) {
+	return func(_ string, records []blockfile.Record) {
+		t.Helper()
+		i := slices.IndexFunc(records, func(r blockfile.Record) bool { return r.Sequence == position })
+		if err := blockfile.Flip(records[i].File, records[i].BodyAt, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The server says of a message that it can't read that there is none.
+func TestALastMessageThatCantBeReadIsNoMissingEventStream(t *testing.T) {
+	for name, commits := range map[string][]int{"of several": {1, 2, 1}, "of one": {2}} {
+		t.Run(name, func(t *testing.T) {
+			var position uint64
+			s := damaged(t, func(s *store) {
+				position = s.add("x", commits...).Position
+				s.add("y", 1, 1)
+			}, func(dir string, records []blockfile.Record) { flip(t, position)(dir, records) })
+			before := s.lastSeq()
+			for config, cfg := range map[string]jetstream.Config{"any replica": {}, "the leader": {ReadConsistency: jetstream.ReadLeader}} {
+				t.Run(config, func(t *testing.T) {
+					b := s.again(cfg)
+					for _, r := range readers {
+						events, err := r.read(t.Context(), b, "x")
+						if !errors.Is(err, backend.ErrCorrupted) {
+							t.Errorf("%s: %d events, error %v, want ErrCorrupted", r.name, len(events), err)
+						}
+					}
+					if _, err := b.ReadStreamInfo(t.Context(), "x", uuid.Nil); !errors.Is(err, backend.ErrCorrupted) {
+						t.Errorf("info: %v, want ErrCorrupted", err)
+					}
+					for _, expected := range []backend.ExpectedVersion{backend.AnyVersion(), backend.StreamExists(), backend.ExactVersion(4)} {
+						_, err := backend.Append(t.Context(), b, "x", expected, identified(1), uuid.Nil)
+						if !errors.Is(err, backend.ErrCorrupted) {
+							t.Errorf("append to %s: %v, want ErrCorrupted", expected, err)
+						}
+					}
+					wantVersions(t, b.all("y"), 1, 2)
+				})
+			}
+			if got := s.lastSeq(); got != before {
+				t.Errorf("something was written at %d", got)
+			}
+			t.Run("until it is deleted", func(t *testing.T) {
+				b := s.again(jetstream.Config{})
+				if err := b.DeleteStream(t.Context(), backend.Stream{UUID: "x"}, uuid.Nil); err != nil {
+					t.Fatal(err)
+				}
+				b.append("x", backend.NoStream(), identified(2))
+				wantStream(t, b, "x", 2)
+			})
+		})
+	}
+}
+
+// subscribed ranges over a subscription until its error, or for a while.
+func subscribed(t *testing.T, s *store, options backend.SubscribeOptions) (events []backend.RecordedEvent, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for batch, err := range s.Subscribe(ctx, options) {
+		events = append(events, batch.Events...)
+		if err != nil || batch.CaughtUp {
+			return events, err
+		}
+	}
+	return events, nil
+}
+
+// The server passes over a message that it can't read without a word.
+func TestEventsThatTheServerPassesOverAreNamed(t *testing.T) {
+	var bad, next uint64
+	s := damaged(t, func(s *store) {
+		s.add("x", 1, 1)
+		s.add("y", 1)
+		bad = s.add("x", 2).Position
+		s.add("y", 1)
+		next = s.add("x", 1, 1).Position - 1
+	}, func(dir string, records []blockfile.Record) { flip(t, bad)(dir, records) })
+	want := func(t *testing.T, err error) {
+		t.Helper()
+		corrupted := wantCorrupted(t, err, next-1)
+		if corrupted.StreamUUID != "x" || corrupted.FirstVersion != 3 || corrupted.LastVersion != 4 {
+			t.Errorf("error %v, want the versions 3 to 4 of x", err)
+		}
+	}
+	for name, after := range map[string]uint64{"from the beginning": 0, "from within": 1, "from just before": bad - 1} {
+		t.Run("ReadAll "+name, func(t *testing.T) {
+			events, err := readAll(t.Context(), s, backend.ReadAllOptions{After: after})
+			want(t, err)
+			if n := len(events) + int(after); n != 4 {
+				t.Errorf("%d events before it, want %d", len(events), 4-after)
+			}
+		})
+		t.Run("Subscribe "+name, func(t *testing.T) {
+			_, err := subscribed(t, s, backend.SubscribeOptions{From: backend.AfterPosition(after)})
+			want(t, err)
+		})
+	}
+	t.Run("a named subscription, however often it is begun", func(t *testing.T) {
+		for range 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			err := s.Consume(ctx, "all", backend.ConsumeOptions{From: backend.FromBeginning()}, func(context.Context, backend.Commit) error { return nil })
+			cancel()
+			want(t, err)
+		}
+	})
+	t.Run("what comes after", func(t *testing.T) {
+		events, err := readAll(t.Context(), s, backend.ReadAllOptions{After: next - 1})
+		if err != nil || len(events) != 2 {
+			t.Errorf("ReadAll: %d events, error %v, want 2", len(events), err)
+		}
+		events, err = subscribed(t, s, backend.SubscribeOptions{From: backend.AfterPosition(next - 1)})
+		if err != nil || len(events) != 2 {
+			t.Errorf("Subscribe: %d events, error %v, want 2", len(events), err)
+		}
+	})
+	t.Run("until they are truncated", func(t *testing.T) {
+		if err := s.Truncate(t.Context(), "x", 5, uuid.Nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readAll(t.Context(), s, backend.ReadAllOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A server that can't read one of the messages which a marker takes the place of
+// erases the marker.
+func TestWhatReplacesADamagedMessageIsKept(t *testing.T) {
+	for name, replace := range map[string]struct {
+		do   func(s *store) error
+		want func(t *testing.T, s *store)
+	}{
+		"deleting": {
+			func(s *store) error { return s.DeleteStream(s.t.Context(), backend.Stream{UUID: "x"}, uuid.Nil) },
+			func(t *testing.T, s *store) {
+				if _, err := s.ReadStreamInfo(t.Context(), "x", uuid.Nil); !errors.Is(err, backend.ErrStreamNotFound) {
+					t.Errorf("info: %v, want ErrStreamNotFound", err)
+				}
+				for version := range uint64(3) {
+					s.append("x", backend.ExactVersion(version), identified(1))
+				}
+				wantStream(t, s.again(jetstream.Config{}), "x", 3)
+			},
+		},
+		"truncating all": {
+			func(s *store) error { return s.Truncate(s.t.Context(), "x", 6, uuid.Nil) },
+			func(t *testing.T, s *store) {
+				if got := s.info("x").Version; got != 5 {
+					t.Errorf("version %d, want 5", got)
+				}
+				s.append("x", backend.ExactVersion(5), identified(1))
+				wantVersions(t, s.again(jetstream.Config{}).all("x"), 6, 6)
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var bad uint64
+			s := damaged(t, func(s *store) {
+				s.add("x", 1, 1)
+				bad = s.add("x", 2).Position
+				s.add("x", 1)
+			}, func(dir string, records []blockfile.Record) { flip(t, bad)(dir, records) })
+			if err := replace.do(s); err != nil {
+				t.Fatal(err)
+			}
+			replace.want(t, s)
+		})
+	}
+}
+
+// With no head known, an append that begins an event stream asks nobody but the
+// server's fence, and that can't read the last message either.
+func TestAnEventStreamThatBeganAnewOverADamagedOneIsNamed(t *testing.T) {
+	var bad uint64
+	s := damaged(t, func(s *store) {
+		s.add("x", 1, 1)
+		bad = s.add("x", 2).Position
+	}, func(dir string, records []blockfile.Record) { flip(t, bad)(dir, records) })
+	anew := s.again(jetstream.Config{}).append("x", backend.NoStream(), identified(1))
+	_, err := readAll(t.Context(), s, backend.ReadAllOptions{})
+	wantCorrupted(t, err, anew.Position-1)
+	_, err = subscribed(t, s, backend.SubscribeOptions{From: backend.FromBeginning()})
+	wantCorrupted(t, err, anew.Position-1)
+	_, err = subscribed(t, s, backend.SubscribeOptions{Stream: "x", From: backend.FromBeginning()})
+	wantCorrupted(t, err, anew.Position-1)
+}
+
+// A server that lost its last messages gives their positions once more.
+func TestASubscriptionDoesNotWaitBehindTheEndOfAStoreThatWentBack(t *testing.T) {
+	server := testserver.Single(t)
+	cfg := jetstream.Config{RequestTimeout: 20 * time.Millisecond}
+	for name, options := range map[string]backend.SubscribeOptions{
+		"from the beginning": {From: backend.FromBeginning()},
+		"from now":           {From: backend.FromNow()},
+		"of an event stream": {From: backend.FromBeginning(), Stream: "x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openStore(t, server.Connect(t), cfg)
+			s.add("x", 1, 1, 1)
+			last := s.lastSeq()
+			damaged := false
+			for batch, err := range s.Subscribe(within(t, patience), options) {
+				if err != nil {
+					if !damaged {
+						t.Fatal(err)
+					}
+					if !errors.Is(err, backend.ErrCorrupted) {
+						t.Fatalf("error %v, want ErrCorrupted", err)
+					}
+					return
+				}
+				if batch.Position < last || !batch.CaughtUp || damaged {
+					continue
+				}
+				damaged = true
+				server.Stop()
+				records, err := blockfile.Records(server.StoreDir(), jetstream.DefaultStream)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := records[len(records)-2]
+				if err := os.Truncate(r.File, r.Start); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Remove(blockfile.Index(server.StoreDir(), jetstream.DefaultStream)); err != nil {
+					t.Fatal(err)
+				}
+				if err := server.Restart(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			t.Fatal("the subscription ended without an error")
+		})
+	}
+}
