@@ -1,7 +1,6 @@
 package faulttest
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -20,11 +19,11 @@ type Client struct {
 func (c *Cluster) NewClient(tb testing.TB, opts ...nats.Option) *Client {
 	tb.Helper()
 	client := &Client{}
-	var urls strings.Builder
+	var urls []string
 	for _, n := range c.Nodes {
 		l := newLink(tb, clients, n.clientAddress)
 		client.Links = append(client.Links, l)
-		urls.WriteString(fmt.Sprintf(",nats://%s", l.Address()))
+		urls = append(urls, "nats://"+l.Address())
 	}
 	all := append([]nats.Option{
 		nats.Name(tb.Name()),
@@ -39,7 +38,7 @@ func (c *Cluster) NewClient(tb testing.TB, opts ...nats.Option) *Client {
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	}, opts...)
 	must(tb, eventually("a client connects", func() (err error) {
-		client.Conn, err = nats.Connect(urls.String()[1:], all...)
+		client.Conn, err = nats.Connect(strings.Join(urls, ","), all...)
 		return err
 	}))
 	tb.Cleanup(client.Close)
