@@ -32,6 +32,7 @@ func damaged(t *testing.T, fill func(s *store), damage func(dir string, records 
 	if err := server.Restart(); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the client is back", func() bool { return s.nc.FlushTimeout(time.Second) == nil })
 	return s
 }
 

@@ -51,16 +51,6 @@ func (b *Backend) refreshHead(ctx context.Context, t target) (*head, error) {
 		if err != nil {
 			return nil, err
 		}
-		if h.position == 0 && known == nil {
-			if lost, err := b.isUnreadable(ctx, t); err != nil {
-				return nil, err
-			} else if lost {
-				if tries < unreadableTries && pause(ctx, tries) {
-					continue // it may have come, or gone, between the two requests
-				}
-				return nil, unreadable(t)
-			}
-		}
 		if h.position < floor && known == nil {
 			// It may be another event stream that was seen there.
 			if proven, err := b.provenHead(ctx, t, floor); err != nil {
@@ -72,8 +62,15 @@ func (b *Backend) refreshHead(ctx context.Context, t target) (*head, error) {
 		if h.position >= floor {
 			if h.position != 0 {
 				b.heads.put(t.subject, h)
+				return h, nil
 			}
-			return h, nil
+			if damaged, err := b.isUnreadable(ctx, t); err != nil || !damaged {
+				return h, err
+			}
+			if tries < unreadableTries && pause(ctx, tries) {
+				continue // it may have come between the two requests
+			}
+			return nil, unreadable(t)
 		}
 		// The leader has less than this process has seen: it was just elected and does
 		// not know all that is stored, or it is cut off, or the server lost what it had

@@ -20,6 +20,7 @@ import (
 // TestAStoreThatIsReplacedUnderItsUsers has the JetStream stream deleted, and
 // another of its name take its place, while a process has it open.
 func TestAStoreThatIsReplacedUnderItsUsers(t *testing.T) {
+	t.Parallel()
 	for on, servers := range map[string]int{"one server": 1, "three replicas": 3} {
 		for what, restored := range map[string]bool{"made again": false, "restored from a backup": true} {
 			t.Run(what+", "+on, func(t *testing.T) {

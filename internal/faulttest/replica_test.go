@@ -22,6 +22,7 @@ import (
 // answer reads that, or an error, or less: what a replica lacks at the end of an
 // event stream looks as if it lagged, and it does so for ever.
 func TestADamagedReplica(t *testing.T) {
+	t.Parallel()
 	seed := *seedFlag
 	if seed == 0 {
 		seed = rand.Uint64() >> 1
@@ -42,7 +43,7 @@ func TestADamagedReplica(t *testing.T) {
 		_, err := backend.Append(t.Context(), writer, name, backend.AnyVersion(), events, uuid.Nil)
 		must(t, err)
 	}
-	for i := range max(2, *damages/15) {
+	for i := range max(1, *damages/15) {
 		kind := damageKinds[r.IntN(7)+3] // those that lose something
 		node := c.Nodes[(c.Leader(jetstream.DefaultStream)+1+r.IntN(2))%3]
 		end := node.Stop
