@@ -37,10 +37,11 @@ func (b *Backend) readHead(ctx context.Context, t target) (*head, error) {
 	return h, nil
 }
 
-// catchUp is how long a leader that has less than this process saw is waited for at
-// least. One that was just elected was seen to take more than 600 ms, in a rolling
-// restart of three busy servers (nats-server 2.15.2).
-const catchUp = 4 * time.Second
+// catchUp is how long a leader of several replicas that has less than this process
+// saw is waited for. One that was just elected was seen to take more than 600 ms, in
+// a rolling restart of three busy servers; one that is cut off from its peers gives
+// up after 10 to 20 s (nats-server 2.15.2, raft.go).
+const catchUp = 20 * time.Second
 
 // refreshHead reads the head from the leader.
 func (b *Backend) refreshHead(ctx context.Context, t target) (*head, error) {
@@ -50,16 +51,6 @@ func (b *Backend) refreshHead(ctx context.Context, t target) (*head, error) {
 		h, err := b.leaderHead(ctx, t, known)
 		if err != nil {
 			return nil, err
-		}
-		if h.position == 0 && known == nil {
-			if lost, err := b.isUnreadable(ctx, t); err != nil {
-				return nil, err
-			} else if lost {
-				if tries < unreadableTries && pause(ctx, tries) {
-					continue // it may have come, or gone, between the two requests
-				}
-				return nil, unreadable(t)
-			}
 		}
 		if h.position < floor && known == nil {
 			// It may be another event stream that was seen there.
@@ -72,8 +63,15 @@ func (b *Backend) refreshHead(ctx context.Context, t target) (*head, error) {
 		if h.position >= floor {
 			if h.position != 0 {
 				b.heads.put(t.subject, h)
+				return h, nil
 			}
-			return h, nil
+			if damaged, err := b.isUnreadable(ctx, t); err != nil || !damaged {
+				return h, err
+			}
+			if tries < unreadableTries && pause(ctx, tries) {
+				continue // it may have come, or gone, between the two requests
+			}
+			return nil, unreadable(t)
 		}
 		// The leader has less than this process has seen: it was just elected and does
 		// not know all that is stored, or it is cut off, or the server lost what it had
@@ -82,20 +80,21 @@ func (b *Backend) refreshHead(ctx context.Context, t target) (*head, error) {
 		if b.replicas > 1 {
 			wait = max(wait, catchUp)
 		}
-		goOn := time.Since(started) < wait && pause(ctx, tries)
-		if tries == 0 || !goOn {
+		waited := time.Since(started) >= wait
+		if tries == 0 || waited {
 			if _, err := b.checkSame(ctx); err != nil {
 				return nil, err
 			}
 		}
-		if goOn {
+		reason := fmt.Sprintf("the server's last position of it is %d, after this process saw one that is now missing: "+
+			"either the server lost what it had acknowledged, or the leader is cut off from its peers", h.position)
+		if !waited {
+			if !pause(ctx, tries) {
+				return nil, unavailable(ctx, fmt.Errorf("event stream %q, position %d: %s", t.uuid, floor, reason))
+			}
 			continue
 		}
-		lost := &backend.CorruptedError{
-			StreamUUID: t.uuid, Position: floor,
-			Reason: fmt.Sprintf("the server's last position of it is %d, after this process saw one that is now missing: "+
-				"either the server lost what it had acknowledged, or the leader is cut off from its peers", h.position),
-		}
+		lost := &backend.CorruptedError{StreamUUID: t.uuid, Position: floor, Reason: reason}
 		if known != nil {
 			lost.FirstVersion, lost.LastVersion = min(h.state.Version+1, known.state.Version), known.state.Version
 		}
