@@ -462,8 +462,9 @@ func (f *follower) checkCaughtUp(ctx context.Context) error {
 		f.b.log.DebugContext(ctx, "asking for the end", "filter", f.filter, "error", err)
 		return nil
 	}
-	if known := f.b.heads.get(f.one.subject); next == nil && known != nil && known.position > f.reached {
-		// This process has seen more than the leader has.
+	if known := f.b.heads.get(f.one.subject); next == nil && known != nil && known.position > max(f.reached, f.scan.after) {
+		// This process has seen more than the leader has. (What was sent of a commit that
+		// was never finished isn't reached.)
 		ctx, cancel := within(ctx, f.b.cfg.Timeout)
 		defer cancel()
 		_, err := f.b.refreshHead(ctx, f.one)

@@ -138,3 +138,25 @@ func TestAnAppendThatAnotherProcessRepeatedHasItsResult(t *testing.T) {
 		wantStream(t, s.direct, "x", 3)
 	})
 }
+
+// A subscription has caught up with a commit that was never finished, also where
+// its process knows where that ends.
+func TestASubscriptionCatchesUpWithAnUnfinishedCommit(t *testing.T) {
+	s := newStore(t, jetstream.Config{})
+	s.add("x", 2)
+	s.put("x", encode(t, 3, s.state("x"), nil, 1)[:2]...)
+	reader := s.again(jetstream.Config{})
+	wantStream(t, reader, "x", 2)
+	events := 0
+	for batch, err := range reader.Subscribe(within(t, patience), backend.SubscribeOptions{Stream: "x"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if events += len(batch.Events); batch.CaughtUp {
+			break
+		}
+	}
+	if events != 2 {
+		t.Errorf("%d events, want 2", events)
+	}
+}

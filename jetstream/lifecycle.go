@@ -235,6 +235,9 @@ func (b *Backend) purge(ctx context.Context, t target, before uint64) error {
 		Success bool `json:"success"`
 	}
 	if err := b.call(ctx, b.api.purge, request, &answer); err != nil {
+		if _, ok := errors.AsType[*apiError](err); ok { // a disk that fails, for instance
+			err = fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
+		}
 		return fmt.Errorf("erasing truncated events: %w", err)
 	}
 	if !answer.Success {

@@ -141,3 +141,23 @@ func TestATruncationThatMayNotPurgeIsCompletedLater(t *testing.T) {
 		t.Errorf("deleting: %v", err)
 	}
 }
+
+// An error of the server's at the purge is one that backend.Truncate names.
+func TestATruncationThatTheServerDoesNotPurgeIsUnavailable(t *testing.T) {
+	s := newStore(t, jetstream.Config{})
+	s.add("x", 1, 1, 1, 1)
+	js := jetStream(t, s.nc)
+	stream, err := js.Stream(t.Context(), jetstream.DefaultStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.DenyPurge, config.AllowRollup = true, false // by an administrator, after it was opened
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Truncate(t.Context(), "x", 3, uuid.Nil); !errors.Is(err, backend.ErrUnavailable) {
+		t.Errorf("error %v, want ErrUnavailable", err)
+	}
+	wantVersions(t, s.all("x"), 3, 4)
+}
