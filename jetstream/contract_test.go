@@ -6,6 +6,7 @@ import (
 	"github.com/tributary-es/tributary/backend"
 	"github.com/tributary-es/tributary/backend/backendtest"
 	"github.com/tributary-es/tributary/internal/contracttest"
+	"github.com/tributary-es/tributary/internal/racedetector"
 	"github.com/tributary-es/tributary/internal/testserver"
 	"github.com/tributary-es/tributary/jetstream"
 )
@@ -15,7 +16,7 @@ import (
 func TestContractWithoutFastPaths(t *testing.T) {
 	for name, off := range jetstream.PathsOff {
 		t.Run(name, func(t *testing.T) {
-			if raceDetector && name != "none" {
+			if racedetector.On {
 				t.Skip("the race detector makes it long: .ci/run does this without")
 			}
 			s := testserver.Single(t)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/internal/racedetector"
 )
 
 // memberClauses are about several members of one subscription.
@@ -214,7 +215,7 @@ func stress(t *testing.T, b backend.Backend) {
 		restarts = 10
 	)
 	rounds := 10 // of one commit to each event stream, per restart
-	if testing.Short() || slow {
+	if testing.Short() || racedetector.On {
 		rounds = 1
 	}
 	s := subscribed(t, b, streams)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tributary-es/tributary/backend"
 	"github.com/tributary-es/tributary/backend/backendtest"
+	"github.com/tributary-es/tributary/internal/racedetector"
 	"github.com/tributary-es/tributary/internal/testserver"
 	"github.com/tributary-es/tributary/jetstream"
 )
@@ -17,6 +18,9 @@ func TestContractOnOneServer(t *testing.T) {
 		"heads asked of the leader": {HeadCacheSize: 1, ReadConsistency: jetstream.ReadLeader},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if racedetector.On && cfg.ReadConsistency == jetstream.ReadLeader {
+				t.Skip("the race detector makes it long: .ci/run does this without")
+			}
 			s := testserver.Single(t)
 			backendtest.Run(t, func(t *testing.T) backend.Backend { return Open(t, s.Connect(t), cfg, s.Consumers) })
 		})

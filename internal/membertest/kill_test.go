@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/internal/racedetector"
 	"github.com/tributary-es/tributary/internal/testserver"
 	"github.com/tributary-es/tributary/jetstream"
 )
@@ -84,7 +85,7 @@ func (l *ledger) wait(t *testing.T, events int) {
 func TestKilledMembersLoseNothingAndKeepTheOrder(t *testing.T) {
 	t.Run("one server", func(t *testing.T) {
 		commits := 20_000
-		if raceDetector {
+		if racedetector.On {
 			commits = 4_000
 		}
 		s := testserver.Single(t)
@@ -92,7 +93,7 @@ func TestKilledMembersLoseNothingAndKeepTheOrder(t *testing.T) {
 	})
 	t.Run("three replicas", func(t *testing.T) {
 		commits := 5_000
-		if raceDetector {
+		if racedetector.On {
 			commits = 2_000
 		}
 		c := testserver.Cluster(t, 3)

@@ -1,5 +1,0 @@
-//go:build race
-
-package membertest
-
-const raceDetector = true
