@@ -41,6 +41,15 @@ type receiver interface {
 	check()
 }
 
+// series is a receiver of several answers, of which receive is told the last one.
+type series interface {
+	receiver
+
+	// more is told each of the others, and reports whether it is one of them. It
+	// must not use acks.
+	more(answer *nats.Msg) bool
+}
+
 func newAcks(nc *nats.Conn) *acks {
 	a := &acks{nc: nc, awaiting: make(map[uint64]receiver)}
 	a.seen.Store(nc.Stats().Reconnects)
@@ -146,6 +155,11 @@ func (late) check() {}
 func (a *acks) take(token uint64) receiver {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	return a.takeLocked(token)
+}
+
+// takeLocked is take with a.mu held.
+func (a *acks) takeLocked(token uint64) receiver {
 	r := a.awaiting[token]
 	delete(a.awaiting, token)
 	a.unsubscribe()
@@ -157,9 +171,19 @@ func (a *acks) receive(m *nats.Msg) {
 	if err != nil {
 		return
 	}
-	if r := a.take(token); r != nil {
+	if r := a.takeFor(token, m); r != nil {
 		r.receive(m)
 	}
+}
+
+// takeFor is take for the last of the answers to a message; nil: m isn't that.
+func (a *acks) takeFor(token uint64, m *nats.Msg) receiver {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s, ok := a.awaiting[token].(series); ok && s.more(m) {
+		return nil
+	}
+	return a.takeLocked(token)
 }
 
 // close ends the subscription when the last answer has come that somebody waits

@@ -117,19 +117,24 @@ func (b *Backend) request(ctx context.Context, subject string, data []byte, late
 // [Config.RequestTimeout]. late, if not nil, is told the answer where it comes
 // after ctx has ended.
 func (b *Backend) requestOnce(ctx context.Context, msg *nats.Msg, late receiver) (*nats.Msg, error) {
+	ack := b.acks.get(msg.Subject)
+	defer b.acks.put(ack)
+	ack.late = late
+	return b.ask(ctx, msg, ack, ack)
+}
+
+// ask sends a request whose answer r is told, which then tells ack.
+func (b *Backend) ask(ctx context.Context, msg *nats.Msg, r receiver, ack *ack) (*nats.Msg, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	if !b.nc.IsConnected() && !b.nc.IsClosed() {
 		return nil, nats.ErrDisconnected // the client would keep it, and all its repetitions
 	}
-	ack := b.acks.get(msg.Subject)
-	ack.late = late
-	token, err := b.acks.send(msg, ack)
+	token, err := b.acks.send(msg, r)
 	if err != nil {
 		return nil, err
 	}
-	defer b.acks.put(ack)
 	answer, err := b.acks.wait(ctx, token, ack, b.cfg.RequestTimeout)
 	if err == nil && isNobody(answer) {
 		return nil, nats.ErrNoResponders
@@ -204,6 +209,53 @@ func (b *Backend) last(ctx context.Context, subject string) (*stored, error) {
 		return nil, err
 	}
 	return b.fromDirect(msg)
+}
+
+// lastUpTo is last, and returns the position of the last of all messages that the
+// replica had then, so that its answer is of everything up to there.
+func (b *Backend) lastUpTo(ctx context.Context, subject string) (*stored, uint64, error) {
+	request, err := json.Marshal(struct {
+		Last [1]string `json:"multi_last"`
+	}{[1]string{subject}})
+	if err != nil {
+		return nil, 0, err
+	}
+	ack := b.acks.get(b.api.direct)
+	defer b.acks.put(ack)
+	answers := &lastAndEnd{ack: ack}
+	end, err := b.ask(ctx, &nats.Msg{Subject: b.api.direct, Data: request}, answers, ack)
+	if err != nil {
+		return nil, 0, err
+	}
+	if answers.last == nil {
+		m, err := b.fromDirect(end) // says why
+		return m, 0, err
+	}
+	m, err := b.fromDirect(answers.last)
+	if err != nil {
+		return nil, 0, err
+	}
+	upTo, err := strconv.ParseUint(end.Header.Get("Nats-UpTo-Sequence"), 10, 64)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: direct get: bad Nats-UpTo-Sequence: %w", backend.ErrUnavailable, err)
+	}
+	return m, upTo, nil
+}
+
+// lastAndEnd is told the answers to a direct get of several subjects' last
+// messages: here one message, and that it was all.
+type lastAndEnd struct {
+	*ack
+	last *nats.Msg
+}
+
+// more implements series.
+func (l *lastAndEnd) more(answer *nats.Msg) bool {
+	if answer.Header.Get("Nats-Sequence") == "" {
+		return false
+	}
+	l.last = answer
+	return true
 }
 
 // leaderGet asks the leader for a message; nil: there is none. The leader's

@@ -138,7 +138,7 @@ func (b *Backend) headToAppend(ctx context.Context, t target, a *appendage) (*he
 	if version, ok := a.expected.Exact(); ok && version == 0 && !a.mustExist {
 		return &head{}, nil
 	}
-	return b.readHead(ctx, t)
+	return b.headToTry(ctx, t)
 }
 
 // verify checks what is expected against an event stream as it is.

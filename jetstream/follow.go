@@ -180,7 +180,7 @@ func (f *follower) start(ctx context.Context) (err error) {
 			return err
 		}
 	default:
-		info, err := f.b.checkSame(ctx)
+		info, err := f.b.checkSame(ctx, "")
 		if err != nil {
 			return err
 		}
@@ -319,7 +319,7 @@ func (f *follower) open(ctx context.Context) error {
 		return err
 	}
 	// Positions mean nothing in another JetStream stream of the name.
-	info, err := f.b.checkSame(ctx)
+	info, err := f.b.checkSame(ctx, "")
 	if err != nil {
 		return err
 	}

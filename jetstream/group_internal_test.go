@@ -82,7 +82,7 @@ func (c *crowd) failures() error {
 
 func (c *crowd) messages() uint64 {
 	c.t.Helper()
-	info, err := c.b.streamInfo(c.t.Context())
+	info, err := c.b.streamInfo(c.t.Context(), "")
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ const maxRecent = 8192
 // never changed once it is made.
 type head struct {
 	position uint64      // of its last message, which fences the next; 0: it has none
+	upTo     uint64      // no later one was there up to this position, as far as was told
 	exists   bool        // false: never begun, or erased
 	gone     bool        // erased: the last message says so
 	state    wire.State  // zero where it doesn't exist
@@ -147,7 +148,8 @@ func (c *headCache) get(subject string) *head {
 	return e.Value.(*headEntry).head
 }
 
-// put remembers a head, unless a newer one is known, or one that knows more.
+// put remembers a head, unless a newer one is known, or may be, or one that knows
+// more.
 func (c *headCache) put(subject string, h *head) {
 	keep := h
 	if h.tail != nil {
@@ -169,6 +171,9 @@ func (c *headCache) put(subject string, h *head) {
 		entry.set(keep)
 		c.bytes += entry.bytes
 	} else {
+		if c.floors != nil && max(h.position, h.upTo) < *c.place(subject) {
+			return
+		}
 		entry := &headEntry{subject: subject}
 		entry.set(keep)
 		c.entries[subject] = c.used.PushFront(entry)

@@ -55,6 +55,24 @@ func TestTheHeadCacheForgetsWhatIsLeastUsed(t *testing.T) {
 	}
 }
 
+// Between reading a head and remembering it, a later one may be remembered and
+// forgotten.
+func TestTheHeadCacheTakesNoHeadThatMayBeOlderThanOneForgotten(t *testing.T) {
+	c := newHeadCache(1)
+	c.put("a", headAt(7, 0))
+	c.put("b", headAt(9, 0))
+	c.put("a", headAt(6, 0))
+	if h := c.get("a"); h != nil {
+		t.Errorf("a, seen at 7, is remembered at %d", h.position)
+	}
+	proven := headAt(6, 0)
+	proven.upTo = 9 // say, it was put back to that
+	c.put("a", proven)
+	if c.get("a") != proven {
+		t.Error("a head that is proven to be the latest is not remembered")
+	}
+}
+
 func TestTheHeadCacheIsBoundedInBytes(t *testing.T) {
 	c := newHeadCache(10)
 	random := rand.New(rand.NewPCG(1, 2))

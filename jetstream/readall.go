@@ -105,7 +105,7 @@ func (r *allReader) end(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	defer cancel()
-	info, err := r.b.checkSame(ctx)
+	info, err := r.b.checkSame(ctx, "")
 	return info.State.LastSeq, err
 }
 

@@ -1,8 +1,8 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -16,25 +16,61 @@ func (b *Backend) readHead(ctx context.Context, t target) (*head, error) {
 	if b.cfg.ReadConsistency == ReadLeader || b.paths.noDirect {
 		return b.refreshHead(ctx, t)
 	}
-	// A replica, or a mirror that answers for it, may lag. What this process has seen
-	// shows that, and so does never having seen anything.
-	known, floor := b.heads.seen(t.subject)
-	last, err := b.last(ctx, t.subject)
-	if err == nil && last == nil && floor == 0 {
-		// That there is none is the leader's word.
-		if n, err := b.count(ctx, t.subject); err == nil && n == 0 {
-			return &head{}, nil
-		}
-	}
-	if err != nil || last == nil {
+	h, proven, err := b.replicaHead(ctx, t)
+	if err != nil || !proven {
 		return b.refreshHead(ctx, t)
+	}
+	return h, nil
+}
+
+// headToTry reads a head to append to. It may be one older than this process has
+// seen, which nothing is decided by: the write that follows it is fenced.
+func (b *Backend) headToTry(ctx context.Context, t target) (*head, error) {
+	if b.cfg.ReadConsistency == ReadLeader || b.paths.noDirect {
+		return b.refreshHead(ctx, t)
+	}
+	h, _, err := b.replicaHead(ctx, t)
+	if err != nil {
+		return b.refreshHead(ctx, t)
+	}
+	return h, nil
+}
+
+// replicaHead reads the head as any replica has it, or a mirror that answers for
+// one. Either may lag; proven is that what it says is no older than what this
+// process has seen.
+func (b *Backend) replicaHead(ctx context.Context, t target) (h *head, proven bool, err error) {
+	known, floor := b.heads.seen(t.subject)
+	var last *stored
+	upTo := uint64(0)
+	if known == nil && floor > 0 {
+		// It may be another event stream that was seen there, so that this one's
+		// last message may well be before.
+		last, upTo, err = b.lastUpTo(ctx, t.subject)
+	} else {
+		last, err = b.last(ctx, t.subject)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	if last == nil {
+		if known != nil {
+			return nil, false, errStale
+		}
+		// That there is none is the leader's word.
+		info, err := b.checkSame(ctx, t.subject)
+		if err != nil || info.State.Subjects[t.subject] > 0 || info.State.LastSeq < floor {
+			return nil, false, cmp.Or(err, errStale)
+		}
+		return &head{}, true, nil
 	}
 	h, whole, err := b.decodeHead(t, last, known)
-	if err != nil || !whole || h.position < floor {
-		return b.refreshHead(ctx, t)
+	if err != nil || !whole {
+		return nil, false, cmp.Or(err, errUnfinished)
 	}
+	h.upTo = upTo
 	b.heads.put(t.subject, h)
-	return h, nil
+	return h, max(upTo, h.position) >= floor, nil
 }
 
 // catchUp is how long a leader of several replicas that has less than this process
@@ -82,7 +118,7 @@ func (b *Backend) refreshHead(ctx context.Context, t target) (*head, error) {
 		}
 		waited := time.Since(started) >= wait
 		if tries == 0 || waited {
-			if _, err := b.checkSame(ctx); err != nil {
+			if _, err := b.checkSame(ctx, ""); err != nil {
 				return nil, err
 			}
 		}
@@ -116,7 +152,7 @@ func (b *Backend) leaderHead(ctx context.Context, t target, known *head) (*head,
 // none that is known to. A leader that was just elected doesn't, for a moment: it
 // has yet to learn what of its log was acknowledged by the one before.
 func (b *Backend) provenHead(ctx context.Context, t target, position uint64) (*head, error) {
-	before, err := b.checkSame(ctx)
+	before, err := b.checkSame(ctx, "")
 	if err != nil || before.State.LastSeq < position {
 		return nil, err
 	}
@@ -124,10 +160,11 @@ func (b *Backend) provenHead(ctx context.Context, t target, position uint64) (*h
 	if err != nil {
 		return nil, err
 	}
-	after, err := b.checkSame(ctx)
+	after, err := b.checkSame(ctx, "")
 	if err != nil || after.Cluster.Leader != before.Cluster.Leader {
 		return nil, err
 	}
+	h.upTo = before.State.LastSeq
 	return h, nil
 }
 
@@ -140,28 +177,12 @@ const unreadableTries = 5
 // that it can't read, because the block on its disk is damaged
 // (nats-server 2.15.2, LoadLastMsg).
 func (b *Backend) isUnreadable(ctx context.Context, t target) (bool, error) {
-	n, err := b.count(ctx, t.subject)
-	return n > 0, err
+	info, err := b.checkSame(ctx, t.subject)
+	return info.State.Subjects[t.subject] > 0, err
 }
 
 func unreadable(t target) error {
 	return &backend.CorruptedError{StreamUUID: t.uuid, Reason: "the server counts messages of it, and can't read the last one", Err: errUnreadable}
-}
-
-// count returns how many messages the leader counts on a subject.
-func (b *Backend) count(ctx context.Context, subject string) (uint64, error) {
-	var info struct {
-		State struct {
-			Subjects map[string]uint64 `json:"subjects"`
-		} `json:"state"`
-	}
-	err := b.call(ctx, b.api.info, struct {
-		Filter string `json:"subjects_filter"`
-	}{subject}, &info)
-	if _, ok := errors.AsType[*apiError](err); ok {
-		err = fmt.Errorf("%w: JetStream stream %s: %w", backend.ErrUnavailable, b.cfg.Stream, err)
-	}
-	return info.State.Subjects[subject], err
 }
 
 // decodeHead makes a head of an event stream's last message. It is not whole

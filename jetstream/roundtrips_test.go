@@ -97,6 +97,40 @@ func TestAnAppendWithAnUnknownHeadIsTwoRequests(t *testing.T) {
 	wantRequests(t, got, requestLast+"b", "events.b")
 }
 
+// What is remembered of the many event streams whose heads were forgotten is shared
+// between them, and costs none of them a request.
+func TestAForgottenHeadIsReadInOneRequest(t *testing.T) {
+	s, p := counted(t, jetstream.Config{HeadCacheSize: 2})
+	first := s.add("first", 2).Version
+	for i := range 100 {
+		s.add(fmt.Sprintf("x%d", i), 1) // each seen after the first
+	}
+	t.Run("to append to", func(t *testing.T) {
+		got := requests(t, s, p, func() { s.append("first", backend.ExactVersion(first), identified(1)) })
+		wantRequests(t, got, requestMessage, "events.first")
+		got = requests(t, s, p, func() { s.append("x0", backend.AnyVersion(), unnamed(1)) })
+		wantRequests(t, got, requestMessage, "events.x0")
+	})
+	t.Run("to read it", func(t *testing.T) {
+		for _, name := range []string{"x1", "x2", "x3"} {
+			got := requests(t, s, p, func() { wantVersions(t, s.all(name), 1, 1) })
+			wantRequests(t, got, requestMessage)
+		}
+	})
+	t.Run("that there is none", func(t *testing.T) {
+		got := requests(t, s, p, func() {
+			if _, err := s.ReadStreamInfo(t.Context(), "none", uuid.Nil); !errors.Is(err, backend.ErrStreamNotFound) {
+				t.Errorf("information about none: error %v", err)
+			}
+		})
+		wantRequests(t, got, requestMessage, "$JS.API.STREAM.INFO.EVENTS")
+	})
+	t.Run("that there is none to append to", func(t *testing.T) {
+		got := requests(t, s, p, func() { s.append("new", backend.AnyVersion(), unnamed(1)) })
+		wantRequests(t, got, requestMessage, "$JS.API.STREAM.INFO.EVENTS", "events.new")
+	})
+}
+
 func TestAConflictIsFoundWithoutGuessing(t *testing.T) {
 	s, p := counted(t, jetstream.Config{})
 	other := s.again(jetstream.Config{})

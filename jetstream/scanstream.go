@@ -116,6 +116,6 @@ func (b *Backend) checkUnchanged(ctx context.Context, t target, h *head, want ui
 	if !now.exists || now.state.ID != h.state.ID || now.state.First > want {
 		return fmt.Errorf("%w: %q", backend.ErrStreamChanged, t.uuid)
 	}
-	_, err = b.checkSame(ctx)
+	_, err = b.checkSame(ctx, "")
 	return err
 }

@@ -55,7 +55,8 @@ type streamInfo struct {
 	Config  streamConfig `json:"config"`
 	Created time.Time    `json:"created"`
 	State   struct {
-		LastSeq uint64 `json:"last_seq"`
+		LastSeq  uint64            `json:"last_seq"`
+		Subjects map[string]uint64 `json:"subjects"` // messages of those asked for
 	} `json:"state"`
 	Cluster struct {
 		Leader string `json:"leader"` // who says so
@@ -67,7 +68,7 @@ func (b *Backend) openStream(ctx context.Context) error {
 	if !b.nc.HeadersSupported() && b.nc.IsConnected() {
 		return fmt.Errorf("%w: the server doesn't support headers", backend.ErrUnavailable)
 	}
-	info, err := b.streamInfo(ctx)
+	info, err := b.streamInfo(ctx, "")
 	if isAPIError(err, codeStreamNotFound) {
 		info, err = b.createStream(ctx)
 	}
@@ -86,9 +87,17 @@ func (b *Backend) openStream(ctx context.Context) error {
 	return nil
 }
 
-func (b *Backend) streamInfo(ctx context.Context) (streamInfo, error) {
+// streamInfo asks the leader about the JetStream stream, and how many messages of
+// a subject there are; "": of none.
+func (b *Backend) streamInfo(ctx context.Context, counted string) (streamInfo, error) {
+	var request any
+	if counted != "" {
+		request = struct {
+			Filter string `json:"subjects_filter"`
+		}{counted}
+	}
 	var info streamInfo
-	err := b.call(ctx, b.api.info, nil, &info)
+	err := b.call(ctx, b.api.info, request, &info)
 	return info, err
 }
 
@@ -132,7 +141,7 @@ func (b *Backend) createStream(ctx context.Context) (streamInfo, error) {
 		}
 	}
 	if isAPIError(err, codeStreamNameInUse) {
-		return b.streamInfo(ctx)
+		return b.streamInfo(ctx, "")
 	}
 	if err != nil && config.Replicas > 1 {
 		err = fmt.Errorf("creating it with %d replicas: %w", config.Replicas, err)
@@ -178,9 +187,10 @@ func (b *Backend) checkStream(c streamConfig) error {
 }
 
 // checkSame returns an error where the JetStream stream is no longer the one
-// that was opened: positions of another mean nothing in it.
-func (b *Backend) checkSame(ctx context.Context) (streamInfo, error) {
-	info, err := b.streamInfo(ctx)
+// that was opened: positions of another mean nothing in it. counted is as for
+// streamInfo.
+func (b *Backend) checkSame(ctx context.Context, counted string) (streamInfo, error) {
+	info, err := b.streamInfo(ctx, counted)
 	if _, ok := errors.AsType[*apiError](err); ok {
 		return info, fmt.Errorf("%w: JetStream stream %s: %w", backend.ErrUnavailable, b.cfg.Stream, err)
 	}

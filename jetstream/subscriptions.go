@@ -83,7 +83,7 @@ func (s durableStore) End(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	defer cancel()
-	info, err := s.b.checkSame(ctx)
+	info, err := s.b.checkSame(ctx, "")
 	return info.State.LastSeq, err
 }
 
