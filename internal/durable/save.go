@@ -41,7 +41,7 @@ func (t *term) startSave() {
 		at:        now,
 	}
 	for i, o := range t.owned {
-		c.positions[i] = o.position()
+		c.positions[i] = t.position(o)
 	}
 	t.carried, t.dealt, t.passed = nil, time.Time{}, time.Time{}
 	t.looked, t.saving = now, true
@@ -147,7 +147,9 @@ func (t *term) afterSave(s saved) error {
 	t.doc = s.doc
 	for _, i := range t.doc.surplus(t.id) {
 		if o := t.owned[i]; o != nil && !o.releasing {
+			o.reached = t.readUpTo(o)
 			o.releasing = true
+			t.leaving++
 			t.work.drop(o)
 		}
 	}
@@ -169,6 +171,7 @@ func (t *term) giveUp(given []int) {
 	for _, i := range given {
 		t.partitions.set(i, false)
 		delete(t.owned, i)
+		t.leaving--
 	}
 	maps.DeleteFunc(t.held, func(streamUUID string, _ bool) bool { return gone(streamUUID) })
 	maps.DeleteFunc(t.accepted, func(_ uint64, r request) bool { return gone(r.Stream) })
@@ -180,6 +183,9 @@ func (t *term) giveUp(given []int) {
 
 // acquire begins with partitions.
 func (t *term) acquire(claimed []int, p *parking) {
+	for _, o := range t.owned {
+		o.reached = t.readUpTo(o)
+	}
 	for _, i := range claimed {
 		t.owned[i] = &ownership{index: i, reached: t.doc.Partitions[i].Position}
 		t.partitions.set(i, true)
@@ -198,6 +204,7 @@ func (t *term) acquire(claimed []int, p *parking) {
 	for _, o := range t.owned {
 		after = min(after, o.reached)
 	}
+	t.reached = after
 	t.reader = t.read(after)
 }
 
@@ -230,7 +237,7 @@ func (t *term) leave(ctx context.Context, why error) {
 		}
 		for i, o := range t.owned {
 			if d.Epoch == t.epoch && d.Partitions[i].Owner == t.id {
-				d.Partitions[i].Position = o.position()
+				d.Partitions[i].Position = t.position(o)
 			}
 		}
 		d.remove(t.id)

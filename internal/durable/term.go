@@ -40,6 +40,8 @@ type term struct {
 	reader *reader // nil: it has no partition
 
 	owned    map[int]*ownership
+	reached  uint64             // the position up to which all that those cover was read, where they aren't to be given up
+	leaving  int                // how many of them are to be given up
 	held     map[string]bool    // the event streams that wait for what is parked of them
 	accepted map[uint64]request // by position: those that are being carried out
 	carried  []request          // those that were, which the document is yet to be told
@@ -51,27 +53,34 @@ type term struct {
 	saves     chan saved
 	dealt     time.Time // since when there is something to tell that was dealt with; zero: there isn't
 	passed    time.Time // since when there is a position to tell
-	saveTimer *time.Timer
 }
 
 // ownership is a partition that a member has.
 type ownership struct {
 	index     int
-	reached   uint64  // the position up to which all its commits were given to lanes
+	reached   uint64  // the position up to which all its commits were given to lanes; or term.reached, where that is more
 	pending   []*item // those that are not dealt with, in order, and some that are
 	running   int     // handlers
 	releasing bool    // it is to be given up as soon as none is
 }
 
-// position is up to where the partition is dealt with.
-func (o *ownership) position() uint64 {
+// position is up to where a partition is dealt with.
+func (t *term) position(o *ownership) uint64 {
 	for len(o.pending) > 0 && o.pending[0].done {
 		o.pending = o.pending[1:]
 	}
 	if len(o.pending) > 0 {
 		return o.pending[0].commit.Position - 1
 	}
-	return o.reached
+	return t.readUpTo(o)
+}
+
+// readUpTo is up to where a partition's commits were given to lanes.
+func (t *term) readUpTo(o *ownership) uint64 {
+	if o.releasing {
+		return o.reached
+	}
+	return max(o.reached, t.reached)
 }
 
 func newTerm(m *member, id string, now time.Time, d *document) *term {
@@ -94,8 +103,6 @@ func (t *term) run(ctx context.Context) error {
 	t.ctx, t.cancel = context.WithCancel(ctx)
 	defer t.cancel()
 	t.work.init(t)
-	t.saveTimer = time.NewTimer(0)
-	defer t.saveTimer.Stop()
 
 	err := t.loop()
 
@@ -115,13 +122,15 @@ func (t *term) run(ctx context.Context) error {
 }
 
 func (t *term) loop() error {
-	takeover := t.doc.Options.TakeoverAfter
-	silent := time.NewTimer(0)
-	defer silent.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var armed time.Time // when the timer fires
 	for {
 		// At once where this process was paused, whatever else there is to do: the
 		// others may have taken over.
-		if time.Since(t.alive) >= takeover*3/4 {
+		now := time.Now()
+		due := t.alive.Add(t.doc.Options.TakeoverAfter * 3 / 4)
+		if !now.Before(due) {
 			return errSilent
 		}
 		t.work.start()
@@ -130,13 +139,16 @@ func (t *term) loop() error {
 			batches = t.reader.batches
 		}
 		if !t.saving {
-			if due := time.Until(t.saveDue()); due <= 0 {
+			if save := t.saveDue(); !now.Before(save) {
 				t.startSave()
-			} else {
-				t.saveTimer.Reset(due)
+			} else if save.Before(due) {
+				due = save
 			}
 		}
-		silent.Reset(time.Until(t.alive.Add(takeover * 3 / 4)))
+		if due != armed { // mostly it is the same for many commits
+			timer.Reset(due.Sub(now))
+			armed = due
+		}
 		select {
 		case <-t.ctx.Done():
 			return t.ctx.Err()
@@ -154,9 +166,8 @@ func (t *term) loop() error {
 			if err := t.afterSave(s); err != nil {
 				return err
 			}
-		case <-t.saveTimer.C:
-		case <-silent.C:
-			return errSilent
+		case <-timer.C:
+			armed = time.Time{}
 		}
 	}
 }
@@ -179,12 +190,10 @@ func (t *term) dispatch(b backend.Batch) {
 		o.reached = c.Position
 		t.work.add(it)
 	}
-	for _, o := range t.owned {
-		if !o.releasing && b.Position > o.reached {
-			o.reached = b.Position
-			if t.passed.IsZero() {
-				t.passed = time.Now()
-			}
+	if b.Position > t.reached {
+		t.reached = b.Position
+		if t.passed.IsZero() {
+			t.passed = time.Now()
 		}
 	}
 }
@@ -222,6 +231,9 @@ func (t *term) saveDue() time.Time {
 
 // drained returns the partitions that can be given up.
 func (t *term) drained() []int {
+	if t.leaving == 0 {
+		return nil
+	}
 	var drained []int
 	for i, o := range t.owned {
 		if o.releasing && o.running == 0 {
