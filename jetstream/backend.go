@@ -100,8 +100,9 @@ var (
 //
 // It returns [backend.ErrInvalidArgument] for a bad cfg, [*UnsafeStreamError]
 // for a JetStream stream that exists and would lose events, or isn't of this
-// library's format, and [backend.ErrUnavailable] where the server can't be
-// reached or has no JetStream.
+// library's format, [backend.ErrUnavailable] where the server can't be reached or
+// has no JetStream, and, with [Config.RefuseLost], [backend.ErrCorrupted] where
+// the server says that it lost data.
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {

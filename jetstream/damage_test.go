@@ -1,10 +1,13 @@
 package jetstream_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -301,6 +304,74 @@ func TestASubscriptionDoesNotWaitBehindTheEndOfAStoreThatWentBack(t *testing.T) 
 				}
 			}
 			t.Fatal("the subscription ended without an error")
+		})
+	}
+}
+
+// Who comes new to a store of which the server lost a part can't know what was
+// there, but the server says that something was.
+func TestOpenTellsThatTheServerLostData(t *testing.T) {
+	for name, damage := range map[string]struct {
+		do    func(t *testing.T, server *testserver.Server, last blockfile.Record)
+		which string
+	}{
+		"a block cut, after kill -9": {func(t *testing.T, server *testserver.Server, last blockfile.Record) {
+			if err := os.Remove(blockfile.Index(server.StoreDir(), jetstream.DefaultStream)); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(last.File, last.Start+10); err != nil {
+				t.Fatal(err)
+			}
+		}, "it doesn't know which"},
+		"a block gone": {func(t *testing.T, _ *testserver.Server, last blockfile.Record) {
+			if err := os.Remove(last.File); err != nil {
+				t.Fatal(err)
+			}
+		}, "3 of those from position 1 to 3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := testserver.Single(t)
+			nc := server.Connect(t)
+			openStore(t, nc, jetstream.Config{}).add("x", 1, 1, 1)
+			restart := func(damage func()) {
+				server.Stop()
+				damage()
+				if err := server.Restart(); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, "the client is back", func() bool { return nc.FlushTimeout(time.Second) == nil })
+			}
+			open := func(refuse bool) (string, error) {
+				var told bytes.Buffer
+				logger := slog.New(slog.NewTextHandler(&told, &slog.HandlerOptions{Level: slog.LevelWarn}))
+				_, err := jetstream.Open(t.Context(), nc, jetstream.Config{RefuseLost: refuse, Logger: logger})
+				return told.String(), err
+			}
+			wantNothing := func(when string) {
+				t.Helper()
+				for _, refuse := range []bool{false, true} {
+					if told, err := open(refuse); err != nil || told != "" {
+						t.Errorf("%s: error %v, and the logger was told %q", when, err, told)
+					}
+				}
+			}
+			restart(func() {})
+			wantNothing("without damage")
+			restart(func() {
+				records, err := blockfile.Records(server.StoreDir(), jetstream.DefaultStream)
+				if err != nil {
+					t.Fatal(err)
+				}
+				damage.do(t, server, records[len(records)-1])
+			})
+			if told, err := open(false); err != nil || !strings.Contains(told, "level=WARN") || !strings.Contains(told, damage.which) {
+				t.Errorf("error %v, and the logger was told %q, want %q", err, told, damage.which)
+			}
+			if told, err := open(true); told != "" || !errors.Is(err, backend.ErrCorrupted) || !strings.Contains(err.Error(), damage.which) {
+				t.Errorf("refusing: %v, want ErrCorrupted, %q; the logger was told %q", err, damage.which, told)
+			}
+			restart(func() {})
+			wantNothing("after another start, which accepts the loss")
 		})
 	}
 }
