@@ -47,12 +47,12 @@ type term struct {
 	carried  []request          // those that were, which the document is yet to be told
 	work     work
 
-	alive     time.Time // when the last save began that showed that it is alive
-	looked    time.Time // when the document was last looked at
-	saving    bool
-	saves     chan saved
-	dealt     time.Time // since when there is something to tell that was dealt with; zero: there isn't
-	passed    time.Time // since when there is a position to tell
+	alive  time.Time // when the last save began that showed that it is alive
+	looked time.Time // when the document was last looked at
+	saving bool
+	saves  chan saved
+	dealt  time.Time // since when there is something to tell that was dealt with; zero: there isn't
+	passed time.Time // since when there is a position to tell
 }
 
 // ownership is a partition that a member has.
