@@ -1,10 +1,12 @@
 package securitytest
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	"github.com/tributary-es/tributary/internal/testserver"
 )
@@ -29,8 +31,19 @@ func TestTheFilesSyncEachWrite(t *testing.T) {
 	for _, tenant := range []string{"ACME", "UMBRELLA"} {
 		t.Setenv(tenant+"_PASSWORD", "secret-of-"+tenant)
 	}
-	for _, file := range []string{"accounts.conf", "readers.conf", "tenants.conf"} {
-		if !loadConfig(t, file).SyncAlways {
+	for _, r := range roles {
+		_, public, _ := nkey(t, nkeys.CreateUser)
+		t.Setenv(string(r)+"_NKEY", public)
+	}
+	setOperator(t)
+	setCertificates(t)
+	files, err := filepath.Glob(filepath.Join(configs, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range files {
+		// What others include configures nobody's server.
+		if file := filepath.Base(path); file != "permissions.conf" && !loadConfig(t, file).SyncAlways {
 			t.Errorf("%s doesn't", file)
 		}
 	}

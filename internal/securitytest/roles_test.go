@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	natsjs "github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/internal/faulttest"
 	"github.com/tributary-es/tributary/internal/testserver"
 	"github.com/tributary-es/tributary/jetstream"
 )
@@ -110,6 +112,12 @@ var reads = []operation{
 	{"all", "", func(ctx context.Context, b *jetstream.Backend) error {
 		return wantBatches(backend.ReadAll(ctx, b, backend.ReadAllOptions{}, uuid.Nil), 104)
 	}},
+	{"subscribe to all", "", func(ctx context.Context, b *jetstream.Backend) error {
+		return wantFollowed(ctx, b, backend.SubscribeOptions{From: backend.FromBeginning()}, 104)
+	}},
+	{"subscribe to an event stream", "", func(ctx context.Context, b *jetstream.Backend) error {
+		return wantFollowed(ctx, b, backend.SubscribeOptions{Stream: "long", From: backend.FromBeginning()}, 100)
+	}},
 	{"all under a name", "", func(ctx context.Context, b *jetstream.Backend) error {
 		return wantBatches(backend.ReadAll(ctx, b, backend.ReadAllOptions{Under: "none"}, uuid.Nil), 0)
 	}},
@@ -131,6 +139,75 @@ func wantBatches(seq func(func([]backend.RecordedEvent, error) bool), want int) 
 		n += len(batch)
 	}
 	return wantNumber(n, want, nil)
+}
+
+func wantFollowed(ctx context.Context, b *jetstream.Backend, options backend.SubscribeOptions, want int) error {
+	n := 0
+	for batch, err := range backend.Subscribe(ctx, b, options) {
+		if err != nil {
+			return err
+		}
+		if n += len(batch.Events); batch.CaughtUp {
+			break
+		}
+	}
+	return wantNumber(n, want, nil)
+}
+
+const bucketInfo = "$JS.API.STREAM.INFO.KV_EVENTS_SUBSCRIPTIONS"
+
+// consumes are named subscriptions, what is to be done about them, and
+// checkpoints, in this order.
+var consumes = []operation{
+	{"consume, and park what fails", bucketInfo, func(ctx context.Context, b *jetstream.Backend) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		handled := 0
+		options := backend.ConsumeOptions{Stream: "short", From: backend.FromBeginning(), MaxAttempts: 1, OnPark: backend.SkipCommit}
+		err := backend.Consume(ctx, b, "projection", options, func(_ context.Context, c backend.Commit) error {
+			if handled++; handled == 1 {
+				return errors.New("not today")
+			}
+			cancel()
+			return nil
+		})
+		if errors.Is(err, context.Canceled) {
+			err = nil
+		}
+		return wantNumber(handled, 2, err)
+	}},
+	{"list subscriptions", bucketInfo, func(ctx context.Context, b *jetstream.Backend) error {
+		got, err := backend.Subscriptions(ctx, b)
+		return wantNumber(len(got), 1, err)
+	}},
+	{"wait for one", bucketInfo, func(ctx context.Context, b *jetstream.Backend) error {
+		return backend.WaitFor(ctx, b, "projection", 1)
+	}},
+	{"list what is parked", bucketInfo, func(ctx context.Context, b *jetstream.Backend) error {
+		got, err := backend.Parked(ctx, b, "projection")
+		return wantNumber(len(got), 1, err)
+	}},
+	{"reset one", bucketInfo, func(ctx context.Context, b *jetstream.Backend) error {
+		return backend.ResetSubscription(ctx, b, "projection", 1)
+	}},
+	{"delete one", bucketInfo, func(ctx context.Context, b *jetstream.Backend) error {
+		return backend.DeleteSubscription(ctx, b, "projection")
+	}},
+	{"a checkpoint", bucketInfo, func(ctx context.Context, b *jetstream.Backend) error {
+		checkpoint, err := backend.OpenCheckpoint(ctx, b, "mine")
+		if err != nil {
+			return err
+		}
+		at, err := checkpoint.Load(ctx)
+		if err != nil {
+			return err
+		}
+		if err := checkpoint.Save(ctx, at+3); err != nil {
+			return err
+		}
+		saved, err := checkpoint.Load(ctx)
+		return wantNumber(int(saved), int(at)+3, err)
+	}},
 }
 
 // writes are all the ways to write.
@@ -180,6 +257,30 @@ var writes = []operation{
 	}},
 }
 
+// wantDone does operations, all of which must succeed.
+func wantDone(t *testing.T, b *jetstream.Backend, operations ...[]operation) {
+	t.Helper()
+	for _, op := range slices.Concat(operations...) {
+		if err := op.do(within(t), b); err != nil {
+			t.Errorf("%s: %v", op.name, err)
+		}
+	}
+}
+
+// wantAllRefused does operations, all of which must be refused, and write nothing.
+func wantAllRefused(t *testing.T, b *jetstream.Backend, adminConn *nats.Conn, operations ...[]operation) {
+	t.Helper()
+	before := lastPosition(t, adminConn)
+	for _, op := range slices.Concat(operations...) {
+		start := time.Now()
+		wantRefused(t, op.name, op.do(within(t), b), op.subject)
+		t.Logf("%s: refused after %v", op.name, time.Since(start).Round(time.Millisecond))
+	}
+	if after := lastPosition(t, adminConn); after != before {
+		t.Errorf("the store ends at %d after what was refused, at %d before", after, before)
+	}
+}
+
 // wantRefused fails the test where err isn't the server's refusal to let the
 // client publish to a subject, which nothing was written for, or came only when
 // the time was over.
@@ -209,43 +310,41 @@ func lastPosition(t *testing.T, nc *nats.Conn) uint64 {
 	return s.CachedInfo().State.LastSeq
 }
 
-// filled is a server with accounts.conf and the store that fill makes.
+// filled is a server with accounts.conf, the store that fill makes, and the bucket.
 func filled(t *testing.T) (*testserver.Server, *nats.Conn) {
 	t.Helper()
 	s := startAccounts(t)
 	nc := s.Connect(t, admin.options()...)
-	fill(t, open(t, nc))
+	b := open(t, nc)
+	fill(t, b)
+	if _, err := backend.Subscriptions(within(t), b); err != nil {
+		t.Fatal(err)
+	}
 	return s, nc
 }
 
 func TestAReaderReadsAndEveryWriteIsRefusedBeforeItsTimeIsOver(t *testing.T) {
 	s, adminConn := filled(t)
-	before := lastPosition(t, adminConn)
 	b := open(t, s.Connect(t, reader.options()...))
-	for _, op := range writes {
-		start := time.Now()
-		wantRefused(t, op.name, op.do(within(t), b), op.subject)
-		t.Logf("%s: refused after %v", op.name, time.Since(start).Round(time.Millisecond))
-	}
-	for _, op := range reads {
-		if err := op.do(within(t), b); err != nil {
-			t.Errorf("%s: %v", op.name, err)
-		}
-	}
-	if after := lastPosition(t, adminConn); after != before {
-		t.Errorf("the store ends at %d after a reader's writes, at %d before", after, before)
-	}
+	wantAllRefused(t, b, adminConn, consumes, writes)
+	wantDone(t, b, reads)
 }
 
-func TestAWriterReadsAndWrites(t *testing.T) {
+func TestAConsumerReadsAndConsumesAndEveryWriteIsRefused(t *testing.T) {
+	s, adminConn := filled(t)
+	nc := s.Connect(t, consumer.options()...)
+	b := open(t, nc)
+	wantDone(t, b, reads, consumes)
+	if err := nc.Flush(); err != nil || nc.LastError() != nil {
+		t.Errorf("%v, %v", err, nc.LastError())
+	}
+	wantAllRefused(t, b, adminConn, writes)
+}
+
+func TestAWriterReadsConsumesAndWrites(t *testing.T) {
 	s, _ := filled(t)
 	nc := s.Connect(t, writer.options()...)
-	b := open(t, nc)
-	for _, op := range append(append([]operation{}, reads...), writes...) {
-		if err := op.do(within(t), b); err != nil {
-			t.Errorf("%s: %v", op.name, err)
-		}
-	}
+	wantDone(t, open(t, nc), reads, consumes, writes)
 	if err := nc.Flush(); err != nil || nc.LastError() != nil {
 		t.Errorf("%v, %v", err, nc.LastError())
 	}
@@ -266,13 +365,11 @@ func TestTruncatingWithinAnEventStreamNeedsThePermissionToPurge(t *testing.T) {
 }
 
 func TestAnAdminDoesEverything(t *testing.T) {
-	s, nc := filled(t) // which Open created
-	b := open(t, nc)
-	for _, op := range append(append([]operation{}, reads...), writes...) {
-		if err := op.do(within(t), b); err != nil {
-			t.Errorf("%s: %v", op.name, err)
-		}
-	}
+	s := startAccounts(t)
+	nc := s.Connect(t, admin.options()...)
+	b := open(t, nc) // which makes the store
+	fill(t, b)
+	wantDone(t, b, reads, consumes, writes) // of which the first that consumes makes the bucket
 	appendTo(t, b, "truncated", events(1), events(1))
 	if err := backend.Truncate(within(t), b, "truncated", 2, uuid.Nil); err != nil {
 		t.Error(err)
@@ -281,40 +378,71 @@ func TestAnAdminDoesEverything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stream, err := js.Stream(within(t), "EVENTS")
+	stream, err := js.Stream(within(t), jetstream.DefaultStream)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg := stream.CachedInfo().Config
 	cfg.MaxBytes = 1 << 30
 	if _, err := js.UpdateStream(within(t), cfg); err != nil {
-		t.Error(err)
+		t.Errorf("update: %v", err)
 	}
-	if err := js.DeleteStream(within(t), "EVENTS"); err != nil {
-		t.Error(err)
+	snapshot := faulttest.TakeSnapshot(t, nc, jetstream.DefaultStream)
+	whole := stream.CachedInfo().State.LastSeq
+	if err := stream.Purge(within(t), natsjs.WithPurgeSubject("events.long")); err != nil {
+		t.Errorf("purge: %v", err)
 	}
-	if nc.LastError() != nil || s.Connect(t, admin.options()...).LastError() != nil {
-		t.Error(nc.LastError())
+	if err := js.DeleteStream(within(t), jetstream.DefaultStream); err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	snapshot.Restore(t, nc, jetstream.DefaultStream)
+	if got := lastPosition(t, nc); got < whole {
+		t.Errorf("what was restored ends at %d, want %d", got, whole)
+	}
+	if err := nc.Flush(); err != nil || nc.LastError() != nil {
+		t.Errorf("%v, %v", err, nc.LastError())
 	}
 }
 
-func TestOnlyAnAdminMakesTheStore(t *testing.T) {
+func TestOnlyAnAdminMakesTheStoreAndItsBucket(t *testing.T) {
 	s := startAccounts(t)
-	for _, r := range []role{reader, writer} {
-		_, err := jetstream.Open(within(t), s.Connect(t, r.options()...), config)
-		wantRefused(t, string(r), err, "$JS.API.STREAM.CREATE.EVENTS")
+	wantNone := func(subject string, do func(nc *nats.Conn) error) {
+		t.Helper()
+		for _, r := range roles {
+			if r != admin {
+				wantRefused(t, string(r), do(s.Connect(t, r.options()...)), subject)
+			}
+		}
 	}
-	open(t, s.Connect(t, admin.options()...))
-	for _, r := range []role{reader, writer} {
-		open(t, s.Connect(t, r.options()...))
+	wantNone("$JS.API.STREAM.CREATE.EVENTS", func(nc *nats.Conn) error {
+		_, err := jetstream.Open(within(t), nc, config)
+		return err
+	})
+	made := open(t, s.Connect(t, admin.options()...))
+	fill(t, made)
+	for _, r := range []role{consumer, writer} {
+		b := open(t, s.Connect(t, r.options()...))
+		for _, op := range consumes {
+			wantRefused(t, fmt.Sprintf("%s: %s", r, op.name), op.do(within(t), b), "$JS.API.STREAM.CREATE.KV_EVENTS_SUBSCRIPTIONS")
+		}
+	}
+	if _, err := backend.Subscriptions(within(t), made); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []role{consumer, writer} {
+		wantDone(t, open(t, s.Connect(t, r.options()...)), consumes)
 	}
 }
 
 func TestNoServiceMayChangeTheJetStreamStream(t *testing.T) {
 	s, adminConn := filled(t)
-	for _, r := range []role{reader, writer} {
+	for _, r := range []role{reader, consumer, writer} {
 		nc := s.Connect(t, r.options()...)
 		for _, subject := range []string{
+			"$JS.API.STREAM.CREATE.KV_EVENTS_SUBSCRIPTIONS",
+			"$JS.API.STREAM.DELETE.KV_EVENTS_SUBSCRIPTIONS",
+			"$JS.API.STREAM.UPDATE.KV_EVENTS_SUBSCRIPTIONS",
+			"$JS.API.STREAM.PURGE.KV_EVENTS_SUBSCRIPTIONS",
 			"$JS.API.STREAM.DELETE.EVENTS",
 			"$JS.API.STREAM.UPDATE.EVENTS",
 			"$JS.API.STREAM.PURGE.EVENTS",
@@ -336,12 +464,7 @@ func TestNoServiceMayChangeTheJetStreamStream(t *testing.T) {
 			wantDenied(t, r, nc, subject)
 		}
 	}
-	b := open(t, adminConn)
-	for _, op := range reads {
-		if err := op.do(within(t), b); err != nil {
-			t.Errorf("%s: %v", op.name, err)
-		}
-	}
+	wantDone(t, open(t, adminConn), reads)
 }
 
 // wantDenied fails the test where the client may publish to a subject.
