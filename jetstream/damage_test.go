@@ -169,6 +169,65 @@ func TestEventsThatTheServerPassesOverAreNamed(t *testing.T) {
 	})
 }
 
+// What the server passes over may be the beginning of a commit of several messages:
+// unlike one that was never finished, which lacks its end, that is no commit to
+// drop.
+func TestACommitWhoseFirstMessagesArePassedOverIsNamed(t *testing.T) {
+	for name, bad := range map[string]uint64{"the first": 4, "the second": 5} {
+		t.Run(name, func(t *testing.T) {
+			s := damaged(t, func(s *store) {
+				s.again(jetstream.Config{EventsPerMessage: 1}).add("x", 3, 3)
+				s.add("y", 1)
+			}, func(dir string, records []blockfile.Record) { flip(t, bad)(dir, records) })
+			want := func(what string, events []backend.RecordedEvent, err error) {
+				t.Helper()
+				corrupted, ok := errors.AsType[*backend.CorruptedError](err)
+				if !ok || corrupted.StreamUUID != "x" || corrupted.FirstVersion != 4 || corrupted.LastVersion < 5 {
+					t.Errorf("%s: %d events, error %v, want the versions 4 to 6 of x", what, len(events), err)
+				}
+			}
+			events, err := readAll(t.Context(), s, backend.ReadAllOptions{})
+			want("ReadAll", events, err)
+			for what, options := range map[string]backend.SubscribeOptions{"Subscribe": {}, "Subscribe to it": {Stream: "x"}, "Subscribe from within it": {From: backend.AfterPosition(bad)}} {
+				events, err := subscribed(t, s, options)
+				want(what, events, err)
+			}
+			// Going on after each error passes over it.
+			after := uint64(0)
+			for range 3 {
+				if events, err = readAll(t.Context(), s, backend.ReadAllOptions{After: after}); err == nil {
+					break
+				}
+				bad, ok := errors.AsType[*backend.CorruptedError](err)
+				if !ok || bad.Position <= after {
+					t.Fatalf("ReadAll after %d: %v", after, err)
+				}
+				after = bad.Position
+			}
+			if err != nil || len(events) != 1 {
+				t.Errorf("ReadAll after %d: %d events, error %v, want the one of y", after, len(events), err)
+			}
+		})
+	}
+}
+
+func TestASubscriptionToATruncatedEventStreamMissesItsFirstEvents(t *testing.T) {
+	var first uint64
+	s := damaged(t, func(s *store) {
+		s.add("x", 1, 1)
+		first = s.add("x", 1).Position
+		s.add("x", 1)
+		if err := s.Truncate(t.Context(), "x", 3, uuid.Nil); err != nil {
+			t.Fatal(err)
+		}
+	}, func(dir string, records []blockfile.Record) { flip(t, first)(dir, records) })
+	events, err := subscribed(t, s.again(jetstream.Config{}), backend.SubscribeOptions{Stream: "x"})
+	corrupted, ok := errors.AsType[*backend.CorruptedError](err)
+	if !ok || corrupted.FirstVersion != 3 || corrupted.LastVersion != 3 || len(events) != 0 {
+		t.Errorf("%d events, error %v, want the version 3 of x", len(events), err)
+	}
+}
+
 // A server that can't read one of the messages which a marker takes the place of
 // erases the marker.
 func TestWhatReplacesADamagedMessageIsKept(t *testing.T) {

@@ -186,7 +186,7 @@ func (f *follower) start(ctx context.Context) (err error) {
 		}
 		f.reached, f.caughtUp, f.came = info.State.LastSeq, true, true
 	}
-	f.commits.after, f.commits.known.from = f.reached, f.reached
+	f.commits.known.from = f.reached
 	f.commits.trusts = f.one.subject != ""
 	f.scan = f.b.newScan(f.filter, f.reached, math.MaxUint64, math.MaxUint64)
 	f.scan.live = true
