@@ -1,10 +1,13 @@
 package faulttest
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -29,15 +32,11 @@ var damages = flag.Int("damages", 15, "how many times TestDamage damages a store
 //
 // A process that knew the store must never see less without an error. One that
 // comes new may, where the server dropped the end of a block: the last commits of
-// an event stream are then missing, and nothing is left that tells. That is
+// an event stream are then missing, and only Open tells that something is. That is
 // counted; anything else fails the test.
 func TestDamage(t *testing.T) {
 	t.Parallel()
-	seed := *seedFlag
-	if seed == 0 {
-		seed = rand.Uint64() >> 1
-	}
-	t.Logf("-seed %d", seed)
+	seed := chooseSeed(t)
 	s := makeStore(t, rand.New(rand.NewPCG(seed, 0)))
 	tally := make(map[string]*verdicts)
 	deadline, bounded := t.Deadline()
@@ -57,6 +56,17 @@ func TestDamage(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(tally)) {
 		t.Logf("%s: %v", name, *tally[name])
 	}
+}
+
+// chooseSeed returns the seed that was asked for, or a random one, and tells it.
+func chooseSeed(t *testing.T) uint64 {
+	t.Helper()
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64() >> 1
+	}
+	t.Logf("-seed %d", seed)
+	return seed
 }
 
 // verdicts counts event streams, or damages.
@@ -80,12 +90,17 @@ func (v verdicts) String() string {
 type damageKind struct {
 	name string
 
-	// killed: the server didn't write its index when it ended.
+	// killed: the server didn't write its index when it ended. There is none then,
+	// or an old one.
 	killed bool
 
 	// quiet: the server counts what it can't read, so that not even a new process
 	// sees less without an error.
 	quiet bool
+
+	// unseen: the server may take the last message of an event stream for one of
+	// another, without finding anything wrong as it starts.
+	unseen bool
 
 	do func(r *rand.Rand, dir string, records []blockfile.Record) (string, error)
 }
@@ -119,7 +134,7 @@ func flipFixed(r *rand.Rand, _ string, records []blockfile.Record) (string, erro
 
 var damageKinds = []damageKind{
 	{name: "a bit of data or checksum", quiet: true, do: flipIn(data)},
-	{name: "a bit of a subject", do: flipIn(subject)},
+	{name: "a bit of a subject", unseen: true, do: flipIn(subject)},
 	{name: "a bit of a length, sequence or time", do: flipFixed},
 	{name: "a bit of data or checksum, after kill -9", killed: true, do: flipIn(data)},
 	{name: "a bit of a subject, after kill -9", killed: true, do: flipIn(subject)},
@@ -136,15 +151,28 @@ var damageKinds = []damageKind{
 		return flipFile(r, blockfile.Index(dir, jetstream.DefaultStream))
 	}},
 	{name: "an old index", quiet: true, do: func(_ *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
-		old, err := os.ReadFile(filepath.Join(dir, "index.old"))
-		if err != nil {
-			return "", err
-		}
-		return "", os.WriteFile(blockfile.Index(dir, jetstream.DefaultStream), old, 0o600)
+		return "", useOldIndex(dir)
 	}},
 	{name: "a bit of the JetStream stream's configuration", do: func(r *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
 		return flipFile(r, filepath.Join(blockfile.Dir(dir, jetstream.DefaultStream), "meta.inf"))
 	}},
+}
+
+// keepIndex keeps the index of a server that is stopped, for [useOldIndex].
+func keepIndex(dir string) error {
+	index, err := os.ReadFile(blockfile.Index(dir, jetstream.DefaultStream))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "index.old"), index, 0o600)
+}
+
+func useOldIndex(dir string) error {
+	old, err := os.ReadFile(filepath.Join(dir, "index.old"))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(blockfile.Index(dir, jetstream.DefaultStream), old, 0o600)
 }
 
 func flipFile(r *rand.Rand, path string) (string, error) {
@@ -201,12 +229,61 @@ func removeBlock(r *rand.Rand, dir string, _ []blockfile.Record) (string, error)
 	return filepath.Base(path), os.Remove(path)
 }
 
+// derived makes n events, of which all that is stored follows from the id.
+func derived(r *rand.Rand, n int) []backend.UnsavedEvent {
+	events := make([]backend.UnsavedEvent, n)
+	for i := range events {
+		var id uuid.UUID
+		fill(r, &id)
+		events[i] = fromID(id)
+	}
+	return events
+}
+
+func fill(r *rand.Rand, id *uuid.UUID) {
+	binary.BigEndian.PutUint64(id[:8], r.Uint64())
+	binary.BigEndian.PutUint64(id[8:], r.Uint64())
+}
+
+func fromID(id uuid.UUID) backend.UnsavedEvent {
+	r := rand.New(rand.NewPCG(binary.BigEndian.Uint64(id[:8]), binary.BigEndian.Uint64(id[8:])))
+	e := backend.UnsavedEvent{EventUUID: id, EventType: fmt.Sprintf("Happened%d", r.IntN(1000)), CreatedAt: time.Unix(r.Int64N(1<<31), r.Int64N(1e9)).UTC()}
+	fill(r, &e.CausationID)
+	fill(r, &e.CorrelationID)
+	for range r.IntN(100) {
+		e.Data = append(e.Data, byte(r.Uint32()))
+	}
+	e.Metadata = fmt.Appendf(nil, `{"by":%d}`, r.Uint64())
+	return e
+}
+
+// altered tells what of an event isn't as it was appended; "": nothing.
+func altered(e backend.RecordedEvent) string {
+	want := fromID(e.EventUUID)
+	switch {
+	case e.EventType != want.EventType:
+		return "type"
+	case !bytes.Equal(e.Data, want.Data):
+		return "data"
+	case !bytes.Equal(e.Metadata, want.Metadata):
+		return "metadata"
+	case e.CausationID != want.CausationID, e.CorrelationID != want.CorrelationID:
+		return "causation or correlation"
+	case !e.CreatedAt.Equal(want.CreatedAt):
+		return "time"
+	}
+	return ""
+}
+
 // damageable is a store that is copied for each damage.
 type damageable struct {
 	dir   string
 	truth map[string][]uuid.UUID // by event stream, in order
 	whole []uuid.UUID            // of the event stream that was truncated, all there ever were
 }
+
+// names are those of the event streams, always in the same order.
+func (s *damageable) names() []string { return slices.Sorted(maps.Keys(s.truth)) }
 
 // truncatedBefore is the first version that was kept of one event stream.
 const truncatedBefore = 5
@@ -228,9 +305,8 @@ func makeStore(t *testing.T, r *rand.Rand) *damageable {
 	single := openOn(t, nc, cfg)
 	ctx := t.Context()
 	commit := func(b *jetstream.Backend, name string, n int) {
-		events := Events(n)
+		events := derived(r, n)
 		for i := range events {
-			events[i].Data = make([]byte, r.IntN(300))
 			s.truth[name] = append(s.truth[name], events[i].EventUUID)
 		}
 		_, err := backend.Append(ctx, b, name, backend.AnyVersion(), events, uuid.Nil)
@@ -252,9 +328,7 @@ func makeStore(t *testing.T, r *rand.Rand) *damageable {
 			delete(s.truth, "deleted")
 			must(t, b.Truncate(ctx, "truncated", truncatedBefore, uuid.Nil))
 			server.Stop() // for an index of this moment
-			old, err := os.ReadFile(blockfile.Index(s.dir, jetstream.DefaultStream))
-			must(t, err)
-			must(t, os.WriteFile(filepath.Join(s.dir, "index.old"), old, 0o600))
+			must(t, keepIndex(s.dir))
 			must(t, server.Restart())
 		}
 	}
@@ -289,14 +363,19 @@ func (s *damageable) damage(t *testing.T, what string, kind damageKind, r *rand.
 	nc := connectTo(t, server)
 	defer nc.Close()
 	warm := openOn(t, nc, damageConfig)
-	for name := range s.truth {
-		if got := s.read(warm, name, readForward); got.err != nil || !slices.Equal(got.ids, s.truth[name]) {
+	for _, name := range s.names() {
+		if got := s.read(t, warm, name, readForward); got.err != nil || !slices.Equal(got.ids, s.truth[name]) {
 			t.Fatalf("before %s: %s: %d events, error %v", what, name, len(got.ids), got.err)
 		}
 	}
 	server.Stop()
 	if kind.killed {
-		must(t, os.Remove(blockfile.Index(dir, jetstream.DefaultStream)))
+		if r.IntN(2) == 0 {
+			what += " with an old index,"
+			must(t, useOldIndex(dir))
+		} else {
+			must(t, os.Remove(blockfile.Index(dir, jetstream.DefaultStream)))
+		}
 	}
 	records, err := blockfile.Records(dir, jetstream.DefaultStream)
 	must(t, err)
@@ -306,16 +385,21 @@ func (s *damageable) damage(t *testing.T, what string, kind damageKind, r *rand.
 	must(t, server.Restart())
 
 	v := verdicts{runs: 1}
-	cold := openOn(t, nc, damageConfig)
-	for name, truth := range s.truth {
+	var told bytes.Buffer
+	cfg := damageConfig
+	cfg.Logger = slog.New(slog.NewTextHandler(&told, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	cold := openOn(t, nc, cfg)
+	ways := slices.Sorted(maps.Keys(reads))
+	for _, name := range s.names() {
+		truth := s.truth[name]
 		// In what way the process that knew reads doesn't matter much, but takes time.
-		known := slices.Sorted(maps.Keys(reads))[r.IntN(len(reads))]
-		if got := s.read(warm, name, reads[known]); !errors.Is(got.err, backend.ErrCorrupted) && (got.err != nil || !slices.Equal(got.ids, truth)) {
+		known := ways[r.IntN(len(ways))]
+		if got := s.read(t, warm, name, reads[known]); !errors.Is(got.err, backend.ErrCorrupted) && (got.err != nil || !slices.Equal(got.ids, truth)) {
 			t.Errorf("%s: a process that knew reads %d of %d events of %s by %s, error %v", what, len(got.ids), len(truth), name, known, got.err)
 		}
 		worst := &v.whole
-		for way, read := range reads {
-			got := s.read(cold, name, read)
+		for _, way := range ways {
+			got := s.read(t, cold, name, reads[way])
 			switch {
 			case got.err == nil && slices.Equal(got.ids, truth):
 			case errors.Is(got.err, backend.ErrCorrupted):
@@ -330,9 +414,12 @@ func (s *damageable) damage(t *testing.T, what string, kind damageKind, r *rand.
 		}
 		*worst++
 	}
+	if lost := told.Len() > 0; v.shorter > 0 && !lost && !kind.unseen || kind.quiet && lost {
+		t.Errorf("%s: %d event streams are shorter for a new process, and Open told %q", what, v.shorter, told.String())
+	}
 	s.checkAll(t, what, warm)
 	s.checkAll(t, what, cold)
-	v.began = s.appendAfter(t, what, warm)
+	v.began = s.appendAfter(t, what, warm, r)
 	return v
 }
 
@@ -393,12 +480,17 @@ var reads = map[string]readBy{
 	},
 }
 
-func (s *damageable) read(b *jetstream.Backend, name string, by readBy) reading {
+// read reads an event stream, of which no event may be altered.
+func (s *damageable) read(t *testing.T, b *jetstream.Backend, name string, by readBy) reading {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience/4)
 	defer cancel()
 	events, err := by(ctx, b, name)
 	got := reading{err: err}
 	for _, e := range events {
+		if what := altered(e); what != "" {
+			t.Errorf("the %s of event %d of %s isn't what was appended: %+v", what, e.StreamVersion, name, e)
+		}
 		if e.StreamUUID == name {
 			got.ids = append(got.ids, e.EventUUID)
 		}
@@ -426,6 +518,9 @@ func (s *damageable) checkAll(t *testing.T, what string, b *jetstream.Backend) {
 				skipped = true // of others, too, what is missing up to its position
 			}
 			for _, e := range batch {
+				if part := altered(e); part != "" {
+					t.Errorf("%s: ReadAll: the %s of event %d of %s isn't what was appended: %+v", what, part, e.StreamVersion, e.StreamUUID, e)
+				}
 				if e.StreamUUID == "truncated" || e.StreamUUID == "deleted" {
 					continue // of which more may be stored than is shown
 				}
@@ -453,21 +548,22 @@ func (s *damageable) checkAll(t *testing.T, what string, b *jetstream.Backend) {
 
 // appendAfter appends to all event streams as a process that knew them: what is
 // acknowledged must get the next version, and be there.
-func (s *damageable) appendAfter(t *testing.T, what string, b *jetstream.Backend) (acknowledged int) {
+func (s *damageable) appendAfter(t *testing.T, what string, b *jetstream.Backend, r *rand.Rand) (acknowledged int) {
 	t.Helper()
-	for name, truth := range s.truth {
+	for _, name := range s.names() {
+		truth := s.truth[name]
 		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 		version := uint64(len(truth))
 		if name == "truncated" {
 			version += truncatedBefore - 1
 		}
-		events := Events(2)
+		events := derived(r, 2)
 		res, err := backend.Append(ctx, b, name, backend.ExactVersion(version), events, uuid.Nil)
 		cancel()
 		switch {
 		case err == nil && res.Version == version+2:
 			acknowledged++
-			got := s.read(b, name, readForward)
+			got := s.read(t, b, name, readForward)
 			want := append(slices.Clone(truth), events[0].EventUUID, events[1].EventUUID)
 			if !errors.Is(got.err, backend.ErrCorrupted) && !slices.Equal(got.ids, want) {
 				t.Errorf("%s: after an append %s has %d events, want %d, error %v", what, name, len(got.ids), len(want), got.err)

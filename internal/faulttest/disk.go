@@ -2,10 +2,12 @@ package faulttest
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +25,7 @@ const (
 // to system calls of the process.
 type Disk struct {
 	cmd    *exec.Cmd
+	calls  string // the file that strace lists them in
 	mu     sync.Mutex
 	healed bool
 }
@@ -34,12 +37,13 @@ func (n *Node) BreakDisk(tb testing.TB, inject string) *Disk {
 	tb.Helper()
 	needStrace(tb)
 	calls, _, _ := strings.Cut(inject, ":")
-	cmd := exec.Command("strace", "-f", "-o", os.DevNull, "-p", strconv.Itoa(n.PID()), "-e", "trace="+calls, "-e", "inject="+inject)
+	list := filepath.Join(tb.TempDir(), "calls")
+	cmd := exec.Command("strace", "-f", "-o", list, "-p", strconv.Itoa(n.PID()), "-e", "trace="+calls, "-e", "inject="+inject)
 	dieWithUs(cmd)
 	says, err := cmd.StderrPipe()
 	must(tb, err)
 	must(tb, cmd.Start())
-	d := &Disk{cmd: cmd}
+	d := &Disk{cmd: cmd, calls: list}
 	tb.Cleanup(d.Heal)
 	watchdog := time.AfterFunc(patience, d.Heal)
 	defer watchdog.Stop()
@@ -63,6 +67,18 @@ func needStrace(tb testing.TB) {
 	if _, err := exec.LookPath("strace"); err != nil {
 		tb.Skip("a failing disk takes strace, which isn't there")
 	}
+}
+
+// WaitInjected waits until a system call was changed.
+func (d *Disk) WaitInjected(tb testing.TB) {
+	tb.Helper()
+	must(tb, eventually("the disk fails", func() error {
+		calls, err := os.ReadFile(d.calls)
+		if err == nil && !bytes.Contains(calls, []byte("(INJECTED)")) && !bytes.Contains(calls, []byte("(DELAYED)")) {
+			err = fmt.Errorf("none of %d calls was changed", bytes.Count(calls, []byte("\n")))
+		}
+		return err
+	}))
 }
 
 // Heal ends what [Node.BreakDisk] began.

@@ -22,8 +22,15 @@ type limit struct {
 	// refusals are how appends may end.
 	refusals []string
 
+	// isFull, where it isn't nil, returns an error where the store isn't full, for how
+	// the appends end doesn't tell.
+	isFull func(t *testing.T) error
+
 	// more makes room.
 	more func(t *testing.T, c *Cluster)
+
+	// restart says that a lone server takes no writes before it is restarted, room or not.
+	restart bool
 }
 
 func limits() []limit {
@@ -65,14 +72,29 @@ func limits() []limit {
 			})}
 		},
 		refusals: []string{"full", "unknown", "unavailable"},
-		more: func(t *testing.T, c *Cluster) {
+		isFull: func(t *testing.T) error {
+			var roomy []string
+			for _, dir := range dirs[t.Name()] {
+				out, err := exec.Command("df", "-k", "--output=avail", dir).Output()
+				must(t, err)
+				var room int
+				_, err = fmt.Sscanf(string(out), "Avail\n%d", &room)
+				must(t, err)
+				if room < 48 { // the largest append takes more
+					return nil
+				}
+				roomy = append(roomy, fmt.Sprintf("%d KiB", room))
+			}
+			return fmt.Errorf("there is room: %v", roomy)
+		},
+		more: func(t *testing.T, _ *Cluster) {
 			for _, dir := range dirs[t.Name()] {
 				if out, err := exec.Command("mount", "-o", "remount,size=64m", dir).CombinedOutput(); err != nil {
 					t.Fatalf("%v: %s", err, out)
 				}
 			}
-			restartAll(t, c)
 		},
+		restart: true,
 	}}
 }
 
@@ -105,8 +127,25 @@ func TestAFullStoreLosesNothingAndGoesOnWhenThereIsRoom(t *testing.T) {
 				b := c.open(t, c.NewClient(t).Conn, cfg)
 				w := StartWriters(t, b, 16<<10, time.Second)
 				w.WaitRefused(l.refusals...)
-				full := w.Stop()
+				if l.isFull != nil {
+					must(t, eventually("the disk is full", func() error { return l.isFull(t) }))
+					w.WaitEnded(2 * writersStreams) // what was on its way
+				}
+				acknowledged := w.Ledger.Acknowledged()
+				if !l.restart {
+					w.Stop()
+				}
 				l.more(t, c)
+				if l.restart && servers == 1 {
+					w.WaitEnded(2 * writersStreams)
+					if now := w.Ledger.Acknowledged(); now != acknowledged {
+						t.Errorf("%d appends were acknowledged before the server was restarted", now-acknowledged)
+					}
+				}
+				full := w.Stop()
+				if l.restart {
+					restartAll(t, c)
+				}
 				w.GoOn(b) // the same one
 				w.Wait(20)
 				w.Stop()
