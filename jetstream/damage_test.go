@@ -185,6 +185,24 @@ func TestWhatReplacesADamagedMessageIsKept(t *testing.T) {
 				wantStream(t, s.again(jetstream.Config{}), "x", 3)
 			},
 		},
+		"beginning anew by an import": {
+			func(s *store) error {
+				if err := s.DeleteStream(s.t.Context(), backend.Stream{UUID: "x"}, uuid.Nil); err != nil {
+					return err
+				}
+				_, err := backend.Import(s.t.Context(), s, func(yield func(backend.StreamAppend, error) bool) {
+					yield(backend.StreamAppend{StreamUUID: "x", Expected: backend.NoStream(), Events: identified(1)}, nil)
+				}, backend.ImportOptions{}, uuid.Nil)
+				return err
+			},
+			func(t *testing.T, s *store) {
+				for _, b := range []*store{s, s.again(jetstream.Config{})} {
+					wantStream(t, b, "x", 1)
+				}
+				s.append("x", backend.ExactVersion(1), identified(1))
+				wantStream(t, s.again(jetstream.Config{}), "x", 2)
+			},
+		},
 		"truncating all": {
 			func(s *store) error { return s.Truncate(s.t.Context(), "x", 6, uuid.Nil) },
 			func(t *testing.T, s *store) {

@@ -94,7 +94,7 @@ func (im *importer) send(ctx context.Context, s *importStream) {
 }
 
 // group makes ready to write as many of the appends to an event stream as go
-// together; nil: it takes a request to tell what becomes of the first.
+// together; nil: it takes another request to tell what becomes of the first.
 func (im *importer) group(ctx context.Context, s *importStream) *group {
 	h := im.b.heads.get(s.subject)
 	if h == nil {
@@ -123,6 +123,8 @@ func (im *importer) group(ctx context.Context, s *importStream) *group {
 			}
 		}
 		switch err := im.b.encode(s.target, h, g); {
+		case err == nil && g.rollup:
+			return nil // what takes the place of a marker may be erased with it, which is then looked at
 		case err == nil:
 			return g
 		case !errors.Is(err, errTooLarge):
