@@ -103,7 +103,9 @@ func (b *Backend) append(ctx context.Context, streamUUID string, a *appendage) (
 	if b.queues.quit(t.subject, w) {
 		b.unlock(t)
 	}
-	if w.claim.CompareAndSwap(claimFree, claimWithdrawn) {
+	// Who repeats it has to find it, or nothing: from now on it is not written after
+	// a newer head.
+	if w.claim.Swap(claimWithdrawn) == claimFree {
 		return backend.AppendResult{}, unavailable(ctx, fmt.Errorf("waiting for other appends to %q: %w", t.uuid, ctx.Err()))
 	}
 	return backend.AppendResult{}, outcomeUnknown(ctx, fmt.Errorf("others are writing it: %w", ctx.Err()))
