@@ -72,6 +72,25 @@ func (a *appendage) bytes() int {
 	return n
 }
 
+// own copies what is the caller's: others may still be writing the append when the
+// caller has left.
+func (a *appendage) own() {
+	n := 0
+	for i := range a.events {
+		n += len(a.events[i].Data) + len(a.events[i].Metadata)
+	}
+	copies := make([]byte, 0, n)
+	own := func(data []byte) []byte {
+		start := len(copies)
+		copies = append(copies, data...)
+		return copies[start:len(copies):len(copies)]
+	}
+	for i := range a.events {
+		e := &a.events[i]
+		e.Data, e.Metadata = own(e.Data), own(e.Metadata)
+	}
+}
+
 func givenIDs(events []backend.UnsavedEvent) bool {
 	return len(events) > 0 && events[0].EventUUID != uuid.Nil
 }
@@ -89,6 +108,10 @@ func (b *Backend) append(ctx context.Context, streamUUID string, a *appendage) (
 		return b.appendNothing(ctx, t, a)
 	}
 	a.deadline, _ = ctx.Deadline() // begin has seen to it that there is one
+	if b.queues.enterFree(t.subject) {
+		return b.appendAlone(ctx, t, a)
+	}
+	a.own()
 	w := b.queues.enter(t.subject, a)
 	if w == nil {
 		return b.appendAlone(ctx, t, a)

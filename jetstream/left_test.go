@@ -1,6 +1,7 @@
 package jetstream_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -101,4 +102,35 @@ func TestAnAppendWhoseCallerHasLeftIsNotWrittenAfterANewerHead(t *testing.T) {
 	events := q.direct.all("x")
 	wantVersions(t, events, 1, 4)
 	wantEvents(t, events[3:], stays, 4)
+}
+
+// A caller who was told what became of an append may use its memory for something
+// else.
+func TestAnAppendWhoseCallerHasLeftIsSentAgainAsItWas(t *testing.T) {
+	q := newQueued(t, jetstream.Config{RequestTimeout: patience})
+	refused := q.join(t.Context(), backend.NoStream(), unnamed(1)) // so that the others go on
+	ctx, leave := context.WithCancel(t.Context())
+	left := sized(1, 1000)
+	want := []backend.UnsavedEvent{left[0]}
+	want[0].Data = bytes.Clone(left[0].Data)
+	leaver := q.join(ctx, backend.AnyVersion(), left)
+	before := q.direct.lastSeq()
+	q.run(func(subject string) fate {
+		if subject == "events.x" {
+			return swallow
+		}
+		return arrives
+	})
+	eventually(t, "it was sent", func() bool { return q.p.seen("events.x") > 0 })
+	leave()
+	wantLeft(t, leaver)
+	clear(left[0].Data)
+	q.p.cut()
+	if err := wantDone(t, refused); !errors.Is(err, backend.ErrStreamExists) {
+		t.Errorf("the other: %v, want ErrStreamExists", err)
+	}
+	if got := q.direct.lastSeq(); got != before+1 {
+		t.Fatalf("%d messages were stored, want 1", got-before)
+	}
+	wantEvents(t, q.direct.all("x")[2:], want, 3)
 }
