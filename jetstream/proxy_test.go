@@ -55,11 +55,16 @@ const (
 // newProxy starts a proxy to a server, which ends with the test.
 func newProxy(t testing.TB, s *testserver.Server) *proxy {
 	t.Helper()
+	return newProxyTo(t, s.URL())
+}
+
+func newProxyTo(t testing.TB, url string) *proxy {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{t: t, listener: l, server: strings.TrimPrefix(s.URL(), "nats://")}
+	p := &proxy{t: t, listener: l, server: strings.TrimPrefix(url, "nats://")}
 	p.answering = sync.NewCond(&p.mu)
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {

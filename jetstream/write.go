@@ -79,8 +79,11 @@ func (b *Backend) write(ctx context.Context, w *write) (uint64, error) {
 func (b *Backend) restoreErased(ctx context.Context, w *write, position uint64) (uint64, error) {
 	parts := uint64(len(w.messages))
 	first, err := b.leaderGet(ctx, getRequest{Seq: position + 1 - parts})
-	if err != nil || first != nil {
-		return position, nil // it was acknowledged
+	if err != nil {
+		return 0, outcomeUnknown(ctx, fmt.Errorf("acknowledged, and not found out whether it remained: %w", err))
+	}
+	if first != nil {
+		return position, nil
 	}
 	again := *w
 	again.rollup, again.before = false, &head{}
@@ -88,11 +91,17 @@ func (b *Backend) restoreErased(ctx context.Context, w *write, position uint64) 
 		again.before = &head{position: position}
 	}
 	delete(w.messages[0].Header, headerRollup)
-	at, err := b.write(ctx, &again)
-	if errors.Is(err, errConflict) || errors.Is(err, errInFlight) {
+	switch at, err := b.write(ctx, &again); {
+	case err == nil:
+		return at, nil
+	case errors.Is(err, errUnfinished):
+		return 0, err
+	case errors.Is(err, errConflict), errors.Is(err, errInFlight):
 		return position, nil // it is gone because another has taken its place
+	default:
+		// Whatever err says of nothing being written, what w takes the place of is gone.
+		return 0, outcomeUnknown(ctx, fmt.Errorf("the server erased what it acknowledged: %v", err))
 	}
-	return at, err
 }
 
 // insist is write after a first attempt that was judged v.
