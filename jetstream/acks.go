@@ -87,11 +87,11 @@ func (a *acks) run() {
 }
 
 // send sends a message whose answer is for r. It returns the token to forget it
-// with.
+// with. Of some errors it is known that nothing was sent: errNotSent.
 func (a *acks) send(m *nats.Msg, r receiver) (uint64, error) {
 	token, err := a.expect(r)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("%w: %w", errNotSent, err)
 	}
 	m.Reply = a.inbox + "." + strconv.FormatUint(token, 36)
 	if err := a.nc.PublishMsg(m); err != nil {

@@ -103,7 +103,7 @@ func (b *Backend) request(ctx context.Context, subject string, data []byte, late
 			return nil, notPermitted(refused)
 		}
 		err = b.explain(subject, err)
-		if errors.Is(err, nats.ErrConnectionClosed) || b.closed.Load() {
+		if b.ended() {
 			return nil, fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
 		}
 		b.log.DebugContext(ctx, "repeating a request", "subject", subject, "error", err)
@@ -128,8 +128,8 @@ func (b *Backend) ask(ctx context.Context, msg *nats.Msg, r receiver, ack *ack) 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if !b.nc.IsConnected() && !b.nc.IsClosed() {
-		return nil, nats.ErrDisconnected // the client would keep it, and all its repetitions
+	if err := b.disconnected(); err != nil {
+		return nil, err // the client would keep it, and all its repetitions
 	}
 	token, err := b.acks.send(msg, r)
 	if err != nil {
@@ -140,6 +140,26 @@ func (b *Backend) ask(ctx context.Context, msg *nats.Msg, r receiver, ack *ack) 
 		return nil, nats.ErrNoResponders
 	}
 	return answer, err
+}
+
+// disconnected returns why nothing is to be sent by the connection now; nil: it may
+// be. While it drains, the inbox of the answers is gone already.
+func (b *Backend) disconnected() error {
+	switch b.nc.Status() {
+	case nats.CONNECTED:
+		return nil
+	case nats.CLOSED:
+		return nats.ErrConnectionClosed
+	case nats.DRAINING_SUBS, nats.DRAINING_PUBS:
+		return nats.ErrConnectionDraining
+	}
+	return nats.ErrDisconnected
+}
+
+// ended reports whether nothing will be sent any more.
+func (b *Backend) ended() bool {
+	err := b.disconnected()
+	return b.closed.Load() || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrConnectionDraining)
 }
 
 // explain adds what the connection knows about a request without an answer: the

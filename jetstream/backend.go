@@ -139,6 +139,10 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
 // Close ends the use of b: what is called afterwards returns
 // [backend.ErrUnavailable], and so does an iteration under way at its next
 // request. The connection stays open.
+//
+// Before draining the connection let appends end: while it drains, nothing is
+// sent any more, what would be is [backend.ErrUnavailable], and the answers to
+// what was sent may be lost ([backend.ErrOutcomeUnknown]).
 func (b *Backend) Close() error {
 	if b.closed.Swap(true) {
 		return nil

@@ -19,7 +19,7 @@ const maxUnderway = 32 << 20
 func (b *Backend) getAll(ctx context.Context, positions []uint64) ([]*stored, error) {
 	found := make([]*stored, len(positions))
 	window := max(1, maxUnderway/int(max(1, b.nc.MaxPayload())))
-	for from := 0; from < len(positions) && !b.paths.noDirect && b.nc.IsConnected(); from += window {
+	for from := 0; from < len(positions) && !b.paths.noDirect && b.disconnected() == nil; from += window {
 		to := min(from+window, len(positions))
 		if err := b.getDirect(ctx, positions[from:to], found[from:to]); err != nil {
 			return nil, err

@@ -132,8 +132,7 @@ func (b *Backend) insist(ctx context.Context, w *write, v verdict, err error) (u
 			wait = min(2*wait, maxTimeout) // a server that is slow is not helped by more of the same
 		}
 		b.log.DebugContext(ctx, "repeating a write", "subject", w.subject, "fence", w.before.position, "unknown", unknown, "error", err)
-		closed := b.nc.IsClosed() || b.closed.Load()
-		if closed || !pause(ctx, tries) {
+		if b.ended() || !pause(ctx, tries) {
 			if unknown {
 				return 0, outcomeUnknown(ctx, err)
 			}
@@ -241,16 +240,13 @@ func (b *Backend) publish(ctx context.Context, w *write, wait time.Duration) (ui
 
 // send sends w, so that r is told the answer. The verdict is that of an error.
 func (b *Backend) send(ctx context.Context, w *write, r receiver) (uint64, verdict, error) {
-	switch {
-	case ctx.Err() != nil:
-		return 0, vAgain, ctx.Err()
-	case !b.nc.IsConnected():
-		if b.nc.IsClosed() {
-			return 0, vAgain, nats.ErrConnectionClosed
-		}
-		// The client would keep it, and send it after the reconnect, when the
-		// caller has long been told that it failed.
-		return 0, vAgain, nats.ErrDisconnected
+	if err := ctx.Err(); err != nil {
+		return 0, vAgain, err
+	}
+	// Without a connection the client would keep it, and send it after the
+	// reconnect, when the caller has long been told that it failed.
+	if err := b.disconnected(); err != nil {
+		return 0, vAgain, err
 	}
 	last := len(w.messages) - 1
 	batchID := ""
@@ -304,9 +300,10 @@ func (w *write) message(i int, batchID string) *nats.Msg {
 // notSent judges an attempt that the client wouldn't send.
 func notSent(err error) verdict {
 	switch {
-	case errors.Is(err, errClosed), // never left it
+	case errors.Is(err, errNotSent),
 		errors.Is(err, nats.ErrReconnectBufExceeded),
 		errors.Is(err, nats.ErrConnectionClosed),
+		errors.Is(err, nats.ErrConnectionDraining),
 		errors.Is(err, nats.ErrInvalidConnection):
 		return vAgain
 	}
