@@ -23,13 +23,16 @@ type acks struct {
 	pool sync.Pool     // of *ack
 	seen atomic.Uint64 // how many connections were seen to have gone
 
+	// running is whether the timer runs, as it does while anything is awaited, and
+	// until the check after that.
+	running atomic.Bool
+
 	mu       sync.Mutex
 	sub      *nats.Subscription // nil: nothing was sent yet
 	inbox    string
 	last     uint64              // the last token given
 	awaiting map[uint64]receiver // by token
-	timer    *time.Timer         // runs while anything is awaited; nil: not made yet
-	running  bool                // whether it does
+	timer    *time.Timer         // nil: not made yet
 	closed   bool
 }
 
@@ -69,7 +72,7 @@ func (a *acks) check() {
 	for _, r := range a.awaiting {
 		r.check()
 	}
-	if a.running = len(a.awaiting) > 0; a.running {
+	if a.running.Store(len(a.awaiting) > 0); a.running.Load() {
 		a.timer.Reset(checkEvery)
 	}
 }
@@ -77,13 +80,13 @@ func (a *acks) check() {
 // run sees to it that the timer runs. a.mu is held.
 func (a *acks) run() {
 	switch {
-	case a.running:
+	case a.running.Load():
 	case a.timer == nil:
 		a.timer = time.AfterFunc(checkEvery, a.check)
 	default:
 		a.timer.Reset(checkEvery)
 	}
-	a.running = true
+	a.running.Store(true)
 }
 
 // send sends a message whose answer is for r. It returns the token to forget it
@@ -231,7 +234,7 @@ func (a *acks) get(subject string) *ack {
 	if !ok {
 		got = &ack{answer: make(chan *nats.Msg, 2)}
 	}
-	got.connection = a.seen.Load()
+	got.connection = a.current()
 	got.subject, got.lastError, got.late = subject, a.nc.LastError(), nil
 	return got
 }
@@ -243,10 +246,19 @@ func (a *acks) put(used *ack) {
 	a.pool.Put(used)
 }
 
+// current returns which connection it is that something is sent by now, as far as
+// is known. Where nothing was awaited for a while, nobody looked.
+func (a *acks) current() uint64 {
+	if !a.running.Load() {
+		a.seen.Store(a.nc.Stats().Reconnects)
+	}
+	return a.seen.Load()
+}
+
 // lost returns why no answer comes any more to what was sent by a connection;
-// nil: it may. Where that is older than the last one seen to have gone, it says
-// so too often, once: nats.go's own count is behind the lock that all senders
-// share.
+// nil: it may. What was sent by a new one before anybody saw that the old one had
+// gone is taken for lost, too: nats.go's own count is behind the lock that all
+// senders share.
 func (a *acks) lost(connection uint64) error {
 	switch now := a.nc.Stats().Reconnects; {
 	case a.nc.IsClosed():

@@ -28,3 +28,6 @@ func (b *Backend) Waiting(subject string) int {
 	}
 	return 0
 }
+
+// Idle reports whether nothing was awaited for a while.
+func (b *Backend) Idle() bool { return !b.acks.running.Load() }

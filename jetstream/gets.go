@@ -41,7 +41,7 @@ func (b *Backend) getAll(ctx context.Context, positions []uint64) ([]*stored, er
 // getDirect asks any replica for all positions. What it doesn't have, or doesn't
 // answer in time, stays nil.
 func (b *Backend) getDirect(ctx context.Context, positions []uint64, found []*stored) error {
-	f := &flight{gets: make([]get, len(positions)), news: make(chan struct{}, 1), connection: b.acks.seen.Load()}
+	f := &flight{gets: make([]get, len(positions)), news: make(chan struct{}, 1), connection: b.acks.current()}
 	f.missing.Store(int64(len(positions)))
 	for i := range f.gets {
 		f.gets[i].flight = f
