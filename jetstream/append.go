@@ -205,9 +205,17 @@ func (h *head) begin() wire.State {
 	return wire.State{First: 1, ID: newStreamID(), Created: time.Now().UTC()}
 }
 
+// maxPayload is that of the server that is connected.
+func (b *Backend) maxPayload() int64 {
+	if l := b.acks.looked.Load(); l != nil && b.acks.stuck() {
+		return l.maxPayload
+	}
+	return b.nc.MaxPayload()
+}
+
 // limits are those of the server that is connected and of the JetStream stream.
 func (b *Backend) limits() wire.Limits {
-	limits := wire.Limits{MaxMessageBytes: int(b.nc.MaxPayload()), EventsPerMessage: b.cfg.EventsPerMessage, MaxMessages: wire.MaxParts}
+	limits := wire.Limits{MaxMessageBytes: int(b.maxPayload()), EventsPerMessage: b.cfg.EventsPerMessage, MaxMessages: wire.MaxParts}
 	if b.maxBytes > 0 {
 		limits.MaxMessageBytes = min(limits.MaxMessageBytes, b.maxBytes)
 	}

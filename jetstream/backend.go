@@ -35,6 +35,12 @@
 // Events that are returned share memory with the message that they came in;
 // keeping one keeps the message.
 //
+// Who waits is freed by the context. Who sends is not, while the connection takes
+// nothing, as where the server was suspended and the buffers are full: nats.go
+// then waits in its own lock, for [nats.FlusherTimeout], a minute by default.
+// Connect with less, such as five seconds, where deadlines matter more than a link
+// that is slow.
+//
 // Truncating within an event stream, and nothing else, needs the server's
 // permission to purge ($JS.API.STREAM.PURGE.<stream>).
 package jetstream

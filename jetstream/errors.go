@@ -57,6 +57,9 @@ var (
 	// errNotSent: nothing of it was given to the connection.
 	errNotSent = errors.New("not sent")
 
+	// errStuck: the connection takes nothing, as its peer reads nothing.
+	errStuck = errors.New("the connection takes nothing")
+
 	// errClosed: [Backend.Close] was called.
 	errClosed = errors.New("the backend is closed")
 

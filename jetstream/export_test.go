@@ -31,3 +31,6 @@ func (b *Backend) Waiting(subject string) int {
 
 // Idle reports whether nothing was awaited for a while.
 func (b *Backend) Idle() bool { return !b.acks.running.Load() }
+
+// Stuck reports whether the connection is known to take nothing.
+func (b *Backend) Stuck() bool { return b.acks.stuck() }

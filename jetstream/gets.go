@@ -117,11 +117,12 @@ func (f *flight) tell() {
 // may be expected.
 func (f *flight) wait(ctx context.Context, a *acks, wait time.Duration) bool {
 	done := ends(ctx)
+	last := f.gets[len(f.gets)-1].token
 	var p patience
 	for f.missing.Load() > 0 {
 		select {
 		case <-f.news:
-			if f.missing.Load() > 0 && (a.lost(f.connection) != nil || p.spent(ctx, wait) != nil) {
+			if f.missing.Load() > 0 && (a.looked.Load().lost(last, f.connection) != nil || p.spent(ctx, wait) != nil) {
 				return false
 			}
 		case <-done:

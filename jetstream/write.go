@@ -132,7 +132,7 @@ func (b *Backend) insist(ctx context.Context, w *write, v verdict, err error) (u
 			wait = min(2*wait, maxTimeout) // a server that is slow is not helped by more of the same
 		}
 		b.log.DebugContext(ctx, "repeating a write", "subject", w.subject, "fence", w.before.position, "unknown", unknown, "error", err)
-		if b.ended() || !pause(ctx, tries) {
+		if b.ended(err) || !pause(ctx, tries) {
 			if unknown {
 				return 0, outcomeUnknown(ctx, err)
 			}
@@ -219,6 +219,9 @@ func (b *Backend) recogniseParts(ctx context.Context, w *write, first *stored) (
 
 // publish sends w once, waits for the answer, and judges it.
 func (b *Backend) publish(ctx context.Context, w *write, wait time.Duration) (uint64, verdict, error) {
+	if err := b.ready(ctx); err != nil {
+		return 0, vAgain, err
+	}
 	ack := b.acks.get(w.subject)
 	token, v, err := b.send(ctx, w, ack)
 	if err != nil {
@@ -238,16 +241,9 @@ func (b *Backend) publish(ctx context.Context, w *write, wait time.Duration) (ui
 	return b.judge(answer, w)
 }
 
-// send sends w, so that r is told the answer. The verdict is that of an error.
+// send sends w, once b is ready, so that r is told the answer. The verdict is that
+// of an error.
 func (b *Backend) send(ctx context.Context, w *write, r receiver) (uint64, verdict, error) {
-	if err := ctx.Err(); err != nil {
-		return 0, vAgain, err
-	}
-	// Without a connection the client would keep it, and send it after the
-	// reconnect, when the caller has long been told that it failed.
-	if err := b.disconnected(); err != nil {
-		return 0, vAgain, err
-	}
 	last := len(w.messages) - 1
 	batchID := ""
 	if last > 0 {
