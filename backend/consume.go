@@ -142,7 +142,8 @@ type Consumer interface {
 // have returned, their contexts having ended, and the store knows what was done.
 // It returns [ErrInvalidArgument] or [ErrInvalidStreamUUID] for bad arguments,
 // [*SubscriptionConflictError], [ErrSubscriptionNotFound] when the subscription is
-// deleted under it, [*CorruptedError], [ErrUnavailable] where the store can't be
+// deleted under it, [*CorruptedError] where it comes upon damage, when all that it
+// read before is handled or parked, [ErrUnavailable] where the store can't be
 // reached when it begins, or waiting is of no use, or [ErrUnsupported].
 func Consume(ctx context.Context, b Backend, name string, options ConsumeOptions, handler Handler) error {
 	c, ok := b.(Consumer)
