@@ -9,6 +9,7 @@ import (
 
 	"github.com/tributary-es/tributary/backend"
 	"github.com/tributary-es/tributary/internal/blockfile"
+	"github.com/tributary-es/tributary/jetstream"
 )
 
 // Whoever reads next comes upon the same damage: what lies before it, and isn't
@@ -46,5 +47,51 @@ func TestConsumeHandlesWhatComesBeforeDamage(t *testing.T) {
 	infos, err := s.Subscriptions(ctx)
 	if err != nil || len(infos) != 1 || infos[0].Position != good {
 		t.Errorf("the subscription is %+v, error %v, want position %d", infos, err, good)
+	}
+}
+
+// Erasing what is parked begins with a marker, for which a full store has no room.
+func TestASubscriptionIsDeletedFromAFullStore(t *testing.T) {
+	s := newStore(t, jetstream.Config{MaxBytes: 256 << 10})
+	s.add("y", 1, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- s.Consume(ctx, "full", backend.ConsumeOptions{MaxAttempts: 1}, func(context.Context, backend.Commit) error {
+			return errors.New("never")
+		})
+	}()
+	messages := func() uint64 {
+		const subject = jetstream.DefaultPrefix + ".$parked.full"
+		return s.stored(subject).Subjects[subject]
+	}
+	eventually(t, "both commits are parked", func() bool {
+		parked, err := s.Parked(ctx, "full")
+		return err == nil && len(parked) == 2
+	})
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	fillUp(t, s, "x")
+	if err := s.DeleteSubscription(t.Context(), "full"); err != nil {
+		t.Errorf("deleting: %v", err)
+	}
+	if infos, err := s.Subscriptions(t.Context()); err != nil || len(infos) != 0 {
+		t.Errorf("the subscriptions are %+v, error %v", infos, err)
+	}
+	if n := messages(); n != 2 {
+		t.Errorf("%d messages tell what is parked, want 2", n)
+	}
+	cfg := configOf(t, s.js, jetstream.DefaultStream)
+	cfg.MaxBytes += 4 << 10
+	if _, err := s.js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteSubscription(t.Context(), "full"); !errors.Is(err, backend.ErrSubscriptionNotFound) {
+		t.Errorf("deleting again: %v, want ErrSubscriptionNotFound", err)
+	}
+	if n := messages(); n != 1 {
+		t.Errorf("%d messages are left, want the marker", n)
 	}
 }

@@ -128,8 +128,10 @@ func (s *Subscriptions) change(ctx context.Context, name string, change func(*do
 func (s *Subscriptions) DeleteSubscription(ctx context.Context, name string) error {
 	for tries := 0; ; tries++ {
 		d, revision, err := s.mustLoad(ctx, name)
-		if tries > 0 && errors.Is(err, backend.ErrSubscriptionNotFound) {
-			return nil // it was deleted, and the answer was lost
+		if errors.Is(err, backend.ErrSubscriptionNotFound) {
+			if s.eraseLeft(ctx, name); tries > 0 {
+				return nil // it was deleted, and the answer was lost
+			}
 		}
 		if err != nil {
 			return err
@@ -141,13 +143,27 @@ func (s *Subscriptions) DeleteSubscription(ctx context.Context, name string) err
 			return err
 		}
 		if err := s.store.Remove(ctx, keyPrefix+name, revision); err == nil {
-			return s.store.TruncateReserved(ctx, parkingStream(name), p.end)
+			s.erase(ctx, name, p.end)
+			return nil
 		} else if !errors.Is(err, ErrRevision) {
 			return err
 		}
 		if !pause(ctx, min(tries, 4)) {
 			return fmt.Errorf("deleting the subscription %q: %w", name, ctx.Err())
 		}
+	}
+}
+
+// eraseLeft erases what is left of a subscription that was deleted while the store
+// had no room for the marker that erasing begins with.
+func (s *Subscriptions) eraseLeft(ctx context.Context, name string) {
+	events, err := s.store.ReadReserved(ctx, parkingStream(name))
+	if err != nil || len(events) == 0 {
+		return
+	}
+	// Looked at after they were read: none of them is of one that was made since.
+	if d, _, err := s.load(ctx, name); err == nil && d == nil {
+		s.erase(ctx, name, events[len(events)-1].StreamVersion+1)
 	}
 }
 
