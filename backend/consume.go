@@ -19,8 +19,10 @@ const (
 // bytes.
 const MaxSubscriptionNameBytes = 64
 
-// Commit is what a [Handler] is given: the events of one commit that are of the
-// types asked for.
+// Commit is what a [Handler] is given: the events of one event stream that have a
+// position in common, and are of the types asked for. That is an append, or several
+// to the event stream that were stored together, as a backend may do with those that
+// are made at the same time. They are handled, retried and parked as one.
 type Commit struct {
 	StreamUUID string          // the event stream
 	Position   uint64          // of the commit

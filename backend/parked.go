@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// ParkedCommit is a commit that a named subscription has put aside.
+// ParkedCommit is a [Commit] that a named subscription has put aside: all events of
+// the event stream that share its position.
 type ParkedCommit struct {
 	StreamUUID   string    // the event stream
 	Position     uint64    // of the commit, by which it is replayed or discarded
