@@ -143,7 +143,9 @@ func consumeArgumentClauses(t *testing.T, b backend.Backend) {
 		t.Parallel()
 		s := subscribed(t, b, 1)
 		s.streams[0].add(1)
-		s.start(nil).stop()
+		c := s.start(nil)
+		s.until(1)
+		c.stop()
 		s.options.Concurrency, s.options.MaxAttempts, s.options.RetryDelay, s.options.MaxRetryDelay = 7, 3, time.Second, time.Minute
 		s.start(nil)
 		s.streams[0].add(1)

@@ -291,7 +291,7 @@ func resetClauses(t *testing.T, b backend.Backend) {
 				s.waitFor(positions[5])
 				again := s.snapshot()[seen:]
 				if len(again) != 6-from || again[0].Position != positions[from] {
-					t.Fatalf("round %d: %d commits were handled again, from position %d on, want %d", round, len(again), again[0].Position, 6-from)
+					t.Fatalf("round %d: %d commits were handled again, want the %d from position %d on: %+v", round, len(again), 6-from, positions[from], again)
 				}
 				wantHandledInOrder(t, again)
 				if !running {
