@@ -70,10 +70,10 @@ type ConsumeOptions struct {
 	Under      string
 	EventTypes []string
 
-	// From is where a new subscription starts; shared, so that it has to be the
-	// same later on, when it no longer matters. [FromNow] is the moment at
-	// which the subscription is made; [FromVersion] is not possible. Later on see
-	// [ResetSubscription].
+	// From is where a new subscription starts; the member that makes it says so. Of
+	// no matter where the subscription exists, so that it may be computed; see
+	// [ResetSubscription] then. [FromNow] is the moment at which the subscription is
+	// made; [FromVersion] is not possible.
 	From Start
 
 	// Concurrency is how many commits this member deals with at the same time, of

@@ -92,8 +92,6 @@ func consumeArgumentClauses(t *testing.T, b backend.Backend) {
 		"another prefix":                {func(o *backend.ConsumeOptions) { o.Under += ".x" }, "Under"},
 		"other event types":             {func(o *backend.ConsumeOptions) { o.EventTypes = []string{"B"} }, "EventTypes"},
 		"all event types":               {func(o *backend.ConsumeOptions) { o.EventTypes = nil }, "EventTypes"},
-		"another start":                 {func(o *backend.ConsumeOptions) { o.From = backend.AfterPosition(3) }, "From"},
-		"a start from now":              {func(o *backend.ConsumeOptions) { o.From = backend.FromNow() }, "From"},
 		"another policy when it parks":  {func(o *backend.ConsumeOptions) { o.OnPark = backend.SkipCommit }, "OnPark"},
 		"another number of partitions":  {func(o *backend.ConsumeOptions) { o.Partitions = 7 }, "Partitions"},
 		"another takeover time":         {func(o *backend.ConsumeOptions) { o.TakeoverAfter = 3 * time.Second }, "TakeoverAfter"},

@@ -37,7 +37,6 @@ type shared struct {
 	Stream        string        `json:"stream,omitempty"`
 	Under         string        `json:"under,omitempty"`
 	EventTypes    []string      `json:"event_types,omitempty"` // sorted
-	From          string        `json:"from"`
 	OnPark        string        `json:"on_park"`
 	Partitions    int           `json:"partitions"`
 	TakeoverAfter time.Duration `json:"takeover_after"` // ns
@@ -83,7 +82,6 @@ func sharedOf(o backend.ConsumeOptions) shared {
 		Stream:        o.Stream,
 		Under:         o.Under,
 		EventTypes:    slices.Compact(slices.Sorted(slices.Values(o.EventTypes))),
-		From:          o.From.String(),
 		OnPark:        o.OnPark.String(),
 		Partitions:    o.Partitions,
 		TakeoverAfter: o.TakeoverAfter,
@@ -100,7 +98,6 @@ func conflict(name string, have, want shared) error {
 		{"Stream", quoted(have.Stream), quoted(want.Stream)},
 		{"Under", quoted(have.Under), quoted(want.Under)},
 		{"EventTypes", fmt.Sprintf("%q", have.EventTypes), fmt.Sprintf("%q", want.EventTypes)},
-		{"From", have.From, want.From},
 		{"OnPark", have.OnPark, want.OnPark},
 		{"Partitions", have.Partitions, want.Partitions},
 		{"TakeoverAfter", have.TakeoverAfter, want.TakeoverAfter},
