@@ -15,6 +15,10 @@ const (
 	DefaultTakeoverAfter = 10 * time.Second
 )
 
+// SubscriptionGrace is how long [WaitFor] waits for a named subscription to be
+// made.
+const SubscriptionGrace = 5 * time.Second
+
 // MaxSubscriptionNameBytes is the longest name of a named subscription, in
 // bytes.
 const MaxSubscriptionNameBytes = 64
@@ -160,8 +164,13 @@ func Consume(ctx context.Context, b Backend, name string, options ConsumeOptions
 // answered when its projection shows it. What is parked counts as dealt with. A
 // position beyond the end is waited for until ctx ends.
 //
-// It returns [ErrSubscriptionNotFound], [ErrInvalidArgument] for an illegal
-// name, the context's error, [ErrUnavailable] or [ErrUnsupported].
+// A subscription that doesn't exist is waited for, too, since its first member may
+// be about to make it; for [SubscriptionGrace] at most, so that a misspelt name
+// doesn't wait for ever.
+//
+// It returns [ErrSubscriptionNotFound], at once where the subscription is deleted
+// meanwhile, and with the context's error where that ends before it is made;
+// [ErrInvalidArgument] for an illegal name, the context's error, [ErrUnavailable] or [ErrUnsupported].
 func WaitFor(ctx context.Context, b Backend, name string, position uint64) error {
 	c, ok := b.(Consumer)
 	if !ok {

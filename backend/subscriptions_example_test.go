@@ -210,8 +210,8 @@ func ExampleConsume() {
 
 	add(store, "accounts.ann", "Opened", "Deposited")
 	last := add(store, "accounts.bob", "Opened")
-	for errors.Is(backend.WaitFor(ctx, store, "balances", last.Position), backend.ErrSubscriptionNotFound) {
-		time.Sleep(time.Millisecond) // the first member is yet to make it
+	if err := backend.WaitFor(ctx, store, "balances", last.Position); err != nil {
+		log.Fatal(err)
 	}
 	fmt.Println(model.of("accounts.ann"), model.of("accounts.bob"))
 	cancel()
@@ -230,8 +230,8 @@ func consume(store backend.Backend, name string, options backend.ConsumeOptions,
 			log.Print(err)
 		}
 	})
-	for backend.WaitFor(ctx, store, name, 0) != nil {
-		time.Sleep(time.Millisecond)
+	if err := backend.WaitFor(ctx, store, name, 0); err != nil {
+		log.Fatal(err)
 	}
 	return func() {
 		cancel()

@@ -14,11 +14,19 @@ import (
 
 // WaitFor is as the function backend.WaitFor says.
 func (s *Subscriptions) WaitFor(ctx context.Context, name string, position uint64) error {
+	existed, until := false, time.Now().Add(backend.SubscriptionGrace)
 	for tries := 0; ; tries++ {
 		d, _, err := s.mustLoad(ctx, name)
+		if errors.Is(err, backend.ErrSubscriptionNotFound) && !existed && time.Now().Before(until) {
+			if !pause(ctx, min(tries, 6)) {
+				return fmt.Errorf("%w: %w", err, ctx.Err())
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}
+		existed = true
 		if d.position() >= position {
 			return nil
 		}
