@@ -20,7 +20,8 @@
 // A Backend has seven methods. What goes beyond them is a small interface each,
 // found by type assertion and wrapped by functions of this package that answer
 // [ErrUnsupported] where a backend lacks it. Only Append and Import work on every
-// Backend.
+// Backend. They, too, may all return the context's error, [ErrUnavailable] and
+// [*CorruptedError], as [Backend] says.
 //
 //   - [Appender]: [Append], to the version that is expected
 //   - [Importer]: [Import], of many appends at a time

@@ -89,9 +89,9 @@ type ConsumeOptions struct {
 	MaxAttempts int
 
 	// RetryDelay is the wait before the second attempt, and doubles with each
-	// further one up to MaxRetryDelay, which also bounds the first; a quarter of it, at random, is taken off or
-	// added. Meanwhile commits of other event streams are dealt with. 0:
-	// [DefaultRetryDelay] and [DefaultMaxRetryDelay].
+	// further one up to MaxRetryDelay, which also bounds the first; up to a quarter of
+	// it, at random, is taken off or added. Meanwhile commits of other event streams
+	// are dealt with. 0: [DefaultRetryDelay] and [DefaultMaxRetryDelay].
 	RetryDelay    time.Duration
 	MaxRetryDelay time.Duration
 

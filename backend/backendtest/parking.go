@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/tributary-es/tributary/backend"
 )
 
@@ -291,6 +293,35 @@ func replayClauses(t *testing.T, b backend.Backend) {
 		})
 		s.wantHandled(s.until(4))
 	})
+	for what, vanish := range map[string]func(s *stream) error{
+		"truncated": func(s *stream) error { return backend.Truncate(s.ctx, s.b, s.name, 2, uuid.Nil) },
+		"deleted":   func(s *stream) error { return s.delete(0) },
+	} {
+		t.Run("a parked commit that is replayed when it was "+what+" is parked again with an error that says so, and can be discarded", func(t *testing.T) {
+			t.Parallel()
+			s := subscribed(t, b, 1)
+			s.options.MaxAttempts = 1
+			first, second := s.streams[0].add(1).Position, s.streams[0].add(1).Position
+			f := newFailing(1)
+			s.start(f.handle)
+			s.untilParked(first, second)
+			mustOrSkip(t, vanish(s.streams[0]))
+			f.repair(1)
+			must(t, backend.ReplayParked(s.ctx, b, s.id, first))
+			s.eventually("it is parked again", func() bool { return s.parked()[0].Attempts == 2 })
+			again := s.untilParked(first, second)[0]
+			if again.Error == "" || strings.Contains(again.Error, "can't be handled") || again.FirstVersion != 1 {
+				t.Errorf("parked again is %+v", again)
+			}
+			must(t, backend.DiscardParked(s.ctx, b, s.id, first))
+			if what == "deleted" {
+				s.untilParked(second) // it can't be read either
+			} else {
+				s.untilParked()
+				s.until(1)
+			}
+		})
+	}
 	t.Run("those behind a replayed commit follow until one fails", func(t *testing.T) {
 		t.Parallel()
 		s := subscribed(t, b, 1)
