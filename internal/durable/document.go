@@ -30,6 +30,7 @@ type document struct {
 	Members    map[string]presence `json:"members,omitempty"` // by id
 	Partitions []partition         `json:"partitions"`
 	Requests   []request           `json:"requests,omitempty"` // about what is parked
+	Asked      uint64              `json:"asked,omitempty"`    // how many there were
 }
 
 // shared are the options that all members have in common.
@@ -75,6 +76,7 @@ type request struct {
 	Stream   string `json:"stream"`
 	Position uint64 `json:"position"` // of the parked commit
 	Discard  bool   `json:"discard,omitempty"`
+	Number   uint64 `json:"number,omitempty"` // tells it from one for the same that was carried out
 }
 
 func sharedOf(o backend.ConsumeOptions) shared {

@@ -220,7 +220,8 @@ func (s *Subscriptions) ask(ctx context.Context, name string, position uint64, d
 		if len(d.Requests) >= maxRequests {
 			return fmt.Errorf("%w: %d requests about what %q has parked wait for its members", backend.ErrUnavailable, len(d.Requests), name)
 		}
-		d.Requests = append(d.Requests, request{Stream: e.Stream, Position: position, Discard: discard})
+		d.Asked++
+		d.Requests = append(d.Requests, request{Stream: e.Stream, Position: position, Discard: discard, Number: d.Asked})
 		return nil
 	})
 }
