@@ -205,6 +205,11 @@ func (h *head) begin() wire.State {
 	return wire.State{First: 1, ID: newStreamID(), Created: time.Now().UTC()}
 }
 
+// maxFileStored is what a message may take in a file store, which takes no records
+// beyond 32 MiB, with the subject and some 40 bytes beside the message
+// (nats-server 2.15.2, filestore.go, rlBadThresh).
+const maxFileStored = 32<<20 - 4<<10
+
 // maxPayload is that of the server that is connected.
 func (b *Backend) maxPayload() int64 {
 	if l := b.acks.looked.Load(); l != nil && b.acks.stuck() {
@@ -216,6 +221,9 @@ func (b *Backend) maxPayload() int64 {
 // limits are those of the server that is connected and of the JetStream stream.
 func (b *Backend) limits() wire.Limits {
 	limits := wire.Limits{MaxMessageBytes: int(b.maxPayload()), EventsPerMessage: b.cfg.EventsPerMessage, MaxMessages: wire.MaxParts}
+	if b.cfg.Storage == FileStorage {
+		limits.MaxMessageBytes = min(limits.MaxMessageBytes, maxFileStored)
+	}
 	if b.maxBytes > 0 {
 		limits.MaxMessageBytes = min(limits.MaxMessageBytes, b.maxBytes)
 	}
