@@ -27,7 +27,10 @@ func (b *Backend) AppendToStream(ctx context.Context, streamUUID string, events 
 // Append is as the function [backend.Append] says. It takes one round trip where
 // the event stream's head is known or expected to be none, else two; with
 // [backend.AnyVersion] or [backend.StreamExists] and ids given, one more where
-// the ids of the latest commits are not known.
+// the ids of the latest commits are not known. Beginning an event stream anew,
+// where one of the name was deleted, takes one more, which sees that the new one
+// remained when the server erased what was left of the old one, and without a
+// known head two more.
 //
 // Appends of this process that wait for the same event stream are written
 // together, in one message, and then share their position; each has its own
