@@ -4,9 +4,10 @@
 // # Basics
 //
 // An event stream is a named, gapless sequence of events. Its version counts
-// its events from 1; an event stream without events has version 0. A commit is
-// one append: one or more events that become visible together or not at all. A
-// position orders commits across all event streams of a store.
+// its events from 1; an event stream without events has version 0. A commit is one
+// or more events that become visible together or not at all: those of an append,
+// or of several to an event stream that were made at the same time. A position
+// orders commits across all event streams of a store.
 //
 //	var b backend.Backend = memory.New() // or what jetstream.Open returns
 //	_, err := backend.Append(ctx, b, "account-42", backend.NoStream(),
@@ -16,12 +17,23 @@
 //
 // # Capabilities
 //
-// A Backend has seven methods. What goes beyond them is a small interface each
-// ([Appender], [BackwardReader], [AllReader], [SoftDeleter], [Truncater]), found
-// by type assertion and wrapped by a function of this package ([Append],
-// [ReadStreamBackward], [ReadAll], [SoftDelete], [Restore], [Truncate]) that
-// answers [ErrUnsupported] where a backend lacks it. Only Append works on every
-// Backend.
+// A Backend has seven methods. What goes beyond them is a small interface each,
+// found by type assertion and wrapped by functions of this package that answer
+// [ErrUnsupported] where a backend lacks it. Only Append and Import work on every
+// Backend. They, too, may all return the context's error, [ErrUnavailable] and
+// [*CorruptedError], as [Backend] says.
+//
+//   - [Appender]: [Append], to the version that is expected
+//   - [Importer]: [Import], of many appends at a time
+//   - [BackwardReader]: [ReadStreamBackward]
+//   - [AllReader]: [ReadAll], of the whole store
+//   - [SoftDeleter]: [SoftDelete], [Restore]
+//   - [Truncater]: [Truncate]
+//   - [Subscriber]: [Subscribe], from history to live
+//   - [Consumer]: [Consume] as a member of a named subscription, [WaitFor]
+//   - [Parker]: [Parked], [ReplayParked], [DiscardParked]
+//   - [SubscriptionManager]: [Subscriptions], [ResetSubscription], [DeleteSubscription]
+//   - [Checkpointer]: [OpenCheckpoint]
 //
 // # Caveats
 //
@@ -51,8 +63,9 @@ import (
 // own; otherwise an implementation may use it for tracing. [uuid.Nil] is fine.
 //
 // Every method may also return the context's error, wrapped, when it ended
-// before the outcome mattered, [ErrUnavailable], and [ErrInvalidStreamUUID]
-// for a name that can't be one. Arguments are checked before anything is sent.
+// before the outcome mattered, [ErrUnavailable], [*CorruptedError] where what is
+// stored can't be what was written, and [ErrInvalidStreamUUID] for a name that
+// can't be one. Arguments are checked before anything is sent.
 type Backend interface {
 	// BackendName returns the constant, human-readable name of the
 	// implementation.
@@ -90,8 +103,7 @@ type Backend interface {
 	// ReadStream returns at most limit events in order, from version on
 	// (inclusive; 0 and 1 both mean the first). Past the end it returns none,
 	// without an error; so does a limit of 0. Events that were truncated are
-	// passed over. It returns [ErrStreamNotFound], [ErrStreamDeleted] or
-	// [*CorruptedError].
+	// passed over. It returns [ErrStreamNotFound] or [ErrStreamDeleted].
 	ReadStream(ctx context.Context, streamUUID string, version, limit uint64, correlationID uuid.UUID) ([]RecordedEvent, error)
 
 	// ReadStreamInfo describes an event stream, also a soft-deleted one, whose
@@ -105,8 +117,8 @@ type Backend interface {
 	// Each pair MUST be a batch and a nil error, or a nil batch and the error
 	// that ends the sequence; after an error nothing follows. Breaking out or
 	// cancelling ctx frees everything that the iteration holds. A missing event
-	// stream yields [ErrStreamNotFound] once, a batchSize below 1
-	// [ErrInvalidArgument], an event stream that is deleted or truncated under
+	// stream yields [ErrStreamNotFound] once, a soft-deleted one
+	// [ErrStreamDeleted], a batchSize below 1 [ErrInvalidArgument], an event stream that is deleted or truncated under
 	// the iteration [ErrStreamChanged]. The sequence may be ranged over more than
 	// once; each range sees the event stream as it then is.
 	StreamForward(ctx context.Context, streamUUID string, batchSize int, correlationID uuid.UUID) iter.Seq2[[]RecordedEvent, error]

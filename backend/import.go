@@ -91,7 +91,7 @@ func Import(ctx context.Context, b Backend, appends iter.Seq2[StreamAppend, erro
 	if i, ok := b.(Importer); ok {
 		return i.Import(ctx, appends, options, correlationID)
 	}
-	options, err := options.WithDefaults()
+	options, err := options.Prepare()
 	if err != nil {
 		return ImportProgress{}, err
 	}
@@ -121,9 +121,9 @@ func importEach(ctx context.Context, b Backend, appends iter.Seq2[StreamAppend, 
 	return done, nil
 }
 
-// WithDefaults returns the options with their defaults filled in, for an
+// Prepare returns the options with their defaults filled in, for an
 // [Importer]. It returns [ErrInvalidArgument] for a negative one.
-func (o ImportOptions) WithDefaults() (ImportOptions, error) {
+func (o ImportOptions) Prepare() (ImportOptions, error) {
 	switch {
 	case o.Window < 0:
 		return o, fmt.Errorf("%w: window %d, must be 0 or more", ErrInvalidArgument, o.Window)

@@ -13,19 +13,19 @@ import (
 	"github.com/tributary-es/tributary/backend/memory"
 )
 
-func TestImportOptionsWithDefaults(t *testing.T) {
+func TestImportOptionsPrepare(t *testing.T) {
 	for _, row := range []struct{ given, want backend.ImportOptions }{
 		{backend.ImportOptions{}, backend.ImportOptions{Window: backend.DefaultImportWindow, ProgressEvery: time.Second}},
 		{backend.ImportOptions{Window: 1, ProgressEvery: 1}, backend.ImportOptions{Window: 1, ProgressEvery: 1}},
 		{backend.ImportOptions{Window: 10_000}, backend.ImportOptions{Window: 10_000, ProgressEvery: time.Second}},
 	} {
-		got, err := row.given.WithDefaults()
+		got, err := row.given.Prepare()
 		if err != nil || got.Window != row.want.Window || got.ProgressEvery != row.want.ProgressEvery || got.Progress != nil {
 			t.Errorf("%+v became %+v, want %+v, and the error %v", row.given, got, row.want, err)
 		}
 	}
 	called := false
-	got, err := backend.ImportOptions{Progress: func(backend.ImportProgress) { called = true }}.WithDefaults()
+	got, err := backend.ImportOptions{Progress: func(backend.ImportProgress) { called = true }}.Prepare()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestImportOptionsWithDefaults(t *testing.T) {
 		t.Error("Progress is another")
 	}
 	for _, o := range []backend.ImportOptions{{Window: -1}, {ProgressEvery: -time.Nanosecond}, {Window: -1, ProgressEvery: -1}} {
-		if _, err := o.WithDefaults(); !errors.Is(err, backend.ErrInvalidArgument) {
+		if _, err := o.Prepare(); !errors.Is(err, backend.ErrInvalidArgument) {
 			t.Errorf("%+v: error %v, want ErrInvalidArgument", o, err)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"iter"
 
 	"github.com/google/uuid"
+
+	"github.com/tributary-es/tributary"
 )
 
 // BackwardReader is the capability to read an event stream from its end. Use it
@@ -48,6 +50,23 @@ type ReadAllOptions struct {
 	// that reaches it, so that it may be larger, and never has a part of a
 	// commit. 0: [DefaultBatchSize].
 	BatchSize int
+}
+
+// Prepare checks the options and returns them with their defaults filled in, for
+// an [AllReader]. It returns [ErrInvalidArgument] or [ErrInvalidStreamUUID].
+func (o ReadAllOptions) Prepare() (ReadAllOptions, error) {
+	if o.BatchSize < 0 {
+		return o, fmt.Errorf("%w: batch size %d, must be 0 or more", ErrInvalidArgument, o.BatchSize)
+	}
+	if o.BatchSize == 0 {
+		o.BatchSize = DefaultBatchSize
+	}
+	if o.Under != "" {
+		if err := tributary.CheckStreamUUID(o.Under); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
 }
 
 // AllReader is the capability to read a whole store. Use it through [ReadAll].

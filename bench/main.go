@@ -33,7 +33,7 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	b := bench{sizes: jobs.Full(), warm: true, url: os.Getenv("NATS_URL")}
+	b := bench{args: os.Args[1:], sizes: jobs.Full(), warm: true, url: os.Getenv("NATS_URL")}
 	small := flag.Bool("small", false, "do everything once, shortly, and write nothing: whether it works")
 	only := flag.String("only", "", "only the rows, such as single/append-1, that match the `regexp`; writes nothing unless -out is given")
 	out := flag.String("out", "", "the `directory` to write benchmarks.md to (default ../docs)")

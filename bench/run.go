@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"os"
@@ -18,6 +19,9 @@ import (
 	"github.com/tributary-es/tributary/bench/internal/servers"
 )
 
+//go:embed notes.md
+var notes string
+
 // bench is a run.
 type bench struct {
 	sizes       jobs.Sizes
@@ -26,7 +30,8 @@ type bench struct {
 	small       bool
 	skipMillion bool
 	only        *regexp.Regexp
-	url         string // of a server elsewhere; empty: none
+	args        []string // of the command
+	url         string   // of a server elsewhere; empty: none
 }
 
 // wanted tells which rows of a section are.
@@ -36,16 +41,13 @@ func (b *bench) wanted(section string) func(key string) bool {
 
 // run measures everything that is wanted, and prints it.
 func (b *bench) run(ctx context.Context) (*report.Report, error) {
-	notes, err := os.ReadFile("notes.md")
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
 	r := &report.Report{
 		Measured: time.Now(),
 		Rounds:   b.rounds,
 		Machine:  report.Machine(),
 		Versions: b.versions(ctx),
-		Notes:    string(notes),
+		Args:     b.args,
+		Notes:    notes,
 	}
 	if b.small {
 		fmt.Println("Everything once, and little of it, whatever the tables say of the work: the figures mean nothing.")

@@ -22,7 +22,7 @@ import (
 // Where ctx has no deadline, [Config.Timeout] bounds each append that has to be
 // repeated, and the import as a whole nothing.
 func (b *Backend) Import(ctx context.Context, appends iter.Seq2[backend.StreamAppend, error], options backend.ImportOptions, correlationID uuid.UUID) (backend.ImportProgress, error) {
-	options, err := options.WithDefaults()
+	options, err := options.Prepare()
 	if err != nil {
 		return backend.ImportProgress{}, err
 	}

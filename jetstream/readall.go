@@ -2,7 +2,6 @@ package jetstream
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"math"
 
@@ -40,11 +39,9 @@ type allReader struct {
 }
 
 func (r *allReader) read(ctx context.Context, yield func([]backend.RecordedEvent) bool) error {
-	if r.options.BatchSize < 0 {
-		return fmt.Errorf("%w: batch size %d, must be 0 or more", backend.ErrInvalidArgument, r.options.BatchSize)
-	}
-	if r.options.BatchSize == 0 {
-		r.options.BatchSize = backend.DefaultBatchSize
+	var err error
+	if r.options, err = r.options.Prepare(); err != nil {
+		return err
 	}
 	filter, err := r.b.subjects.Under(r.options.Under)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/tributary-es/tributary/backend"
@@ -150,6 +149,7 @@ func closeClauses(t *testing.T, b backend.Backend, open func(t *testing.T) backe
 		s := fresh(t, open(t))
 		s.add(1)
 		done := make(chan error, 8)
+		acknowledged := make(chan struct{}, 1)
 		for range cap(done) {
 			go func() {
 				for {
@@ -160,10 +160,14 @@ func closeClauses(t *testing.T, b backend.Backend, open func(t *testing.T) backe
 						done <- fmt.Errorf("an append under Close returned the error %w", err)
 						return
 					}
+					select {
+					case acknowledged <- struct{}{}:
+					default:
+					}
 				}
 			}()
 		}
-		time.Sleep(5 * time.Millisecond)
+		<-acknowledged // so that all are at it, or are about to be
 		must(t, s.b.(interface{ Close() error }).Close())
 		for range cap(done) {
 			if err := <-done; err != nil {

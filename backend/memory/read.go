@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
-	"github.com/tributary-es/tributary"
 	"github.com/tributary-es/tributary/backend"
 )
 
@@ -78,14 +77,15 @@ func (b *Backend) StreamForward(ctx context.Context, streamUUID string, batchSiz
 // ReadAll is as [backend.ReadAll] says.
 func (b *Backend) ReadAll(ctx context.Context, options backend.ReadAllOptions, correlationID uuid.UUID) iter.Seq2[[]backend.RecordedEvent, error] {
 	return func(yield func([]backend.RecordedEvent, error) bool) {
-		log, err := b.logAfter(ctx, options)
+		options, err := options.Prepare()
 		if err != nil {
 			yield(nil, err)
 			return
 		}
-		size := options.BatchSize
-		if size == 0 {
-			size = backend.DefaultBatchSize
+		log, err := b.logAfter(ctx, options)
+		if err != nil {
+			yield(nil, err)
+			return
 		}
 		var count uint64
 		for len(log) > 0 && (options.Limit == 0 || count < options.Limit) {
@@ -93,7 +93,7 @@ func (b *Backend) ReadAll(ctx context.Context, options backend.ReadAllOptions, c
 				yield(nil, err)
 				return
 			}
-			want := uint64(size)
+			want := uint64(options.BatchSize)
 			if options.Limit != 0 {
 				want = min(want, options.Limit-count)
 			}
@@ -158,19 +158,10 @@ func (b *Backend) checkBetweenBatches(ctx context.Context) error {
 	return b.open()
 }
 
-// logAfter checks the options of ReadAll and returns the commits after the
-// position at which it is to begin.
+// logAfter returns the commits after the position at which ReadAll is to begin.
 func (b *Backend) logAfter(ctx context.Context, options backend.ReadAllOptions) ([]*commit, error) {
 	if err := checkContext(ctx); err != nil {
 		return nil, err
-	}
-	if options.BatchSize < 0 {
-		return nil, fmt.Errorf("%w: batch size %d", backend.ErrInvalidArgument, options.BatchSize)
-	}
-	if options.Under != "" {
-		if err := tributary.CheckStreamUUID(options.Under); err != nil {
-			return nil, err
-		}
 	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()

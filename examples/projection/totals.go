@@ -49,6 +49,9 @@ func (m *model) watch(ctx context.Context, failed func(error)) (*totals, error) 
 						return
 					}
 				}
+				if ctx.Err() == nil {
+					failed(errWatch)
+				}
 			}()
 			return t, nil
 		}

@@ -80,7 +80,7 @@ func run(ctx context.Context, w io.Writer, dir string) error {
 	_, err = backend.Append(ctx, b, account, backend.ExactVersion(info.Version), withdrawal, uuid.Nil)
 	conflict, ok := errors.AsType[*backend.WrongExpectedVersionError](err)
 	if !ok {
-		return fmt.Errorf("a conflict was to be expected, not: %w", err)
+		return fmt.Errorf("a conflict was to be expected, not: %v", err)
 	}
 	fmt.Fprintf(w, "Withdrawing 20 at %s was refused, as the account is at version %d.\n", conflict.Expected, conflict.Actual)
 	result, err = backend.Append(ctx, b, account, backend.ExactVersion(conflict.Actual), withdrawal, uuid.Nil)

@@ -89,10 +89,11 @@ func consume(text string) error {
 
 // process is a member in a process of its own.
 type process struct {
-	t     *testing.T
-	order string
-	cmd   *exec.Cmd
-	input io.WriteCloser
+	t      *testing.T
+	member string
+	order  string
+	cmd    *exec.Cmd
+	input  io.WriteCloser
 }
 
 func startProcess(t *testing.T, o order) *process {
@@ -101,7 +102,7 @@ func startProcess(t *testing.T, o order) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, order: string(text)}
+	p := &process{t: t, member: o.Member, order: string(text)}
 	p.start()
 	t.Cleanup(p.kill)
 	return p

@@ -36,6 +36,13 @@ func appendJob() Job {
 				Ours: ours10, Theirs: batch10, Faster: true, Target: Target{AtLeast: 30}, Targets: []servers.Kind{servers.Single},
 			},
 			{
+				Key:    "append-10-limit",
+				Work:   "raw `PublishMsg` of one message of ten events",
+				NextTo: "a message per event, as an atomic batch",
+				How:    "Both sides raw: as much faster than a batch as one message can be here.",
+				Ours:   raw10, Theirs: batch10, Faster: true, Targets: []servers.Kind{servers.Single},
+			},
+			{
 				Key:    "append-10",
 				Work:   "append 10 events",
 				NextTo: "raw `PublishMsg` of one message of those bytes",

@@ -54,8 +54,13 @@ func headsJob() Job {
 }
 
 // hits tells the cache's hit rate: a head that isn't known is a second request.
+// Where there are more than those it only tells how many, as they say nothing of
+// hits.
 func hits(ours, _ measure.Result) string {
 	requests := measure.Summarize(ours.Values(measure.Requests)).Median
+	if requests < 1 || requests > 2 {
+		return fmt.Sprintf("%.2f requests", requests)
+	}
 	return fmt.Sprintf("%.0f %% hits", 100*(2-requests))
 }
 

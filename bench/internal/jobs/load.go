@@ -39,6 +39,13 @@ func loadJob() Job {
 				Ours: ours, Theirs: gets, Target: Target{AtMost: 1.3},
 			},
 			{
+				Key:    "load-10-limit",
+				Work:   "the raw gets of the row before",
+				NextTo: "ordered consumer created, drained, deleted",
+				How:    "Both sides raw: as much faster than a consumer as gets can be here.",
+				Ours:   gets, Theirs: consumer, Faster: true,
+			},
+			{
 				Key:    "load-10-requests",
 				Work:   "the same: requests sent",
 				NextTo: "the same gets",

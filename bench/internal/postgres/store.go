@@ -13,9 +13,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// AnyVersion is the expected version of an append that expects none.
-const AnyVersion int64 = -1
-
 // Event is an event, to append or as it is stored.
 type Event struct {
 	Position      int64     // orders all events, from 1, with gaps; given by the store
@@ -30,10 +27,6 @@ type Event struct {
 	Created       time.Time // stored in microseconds; zero: now
 }
 
-// The streams table is for appends that expect no version: who appends to the
-// same event stream at the same time waits for its row, instead of finding the
-// version taken when his own insert is done. Its pages are kept half empty, so
-// that a version is updated within its page.
 const schema = `
 CREATE TABLE IF NOT EXISTS events (
 	position       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -47,11 +40,7 @@ CREATE TABLE IF NOT EXISTS events (
 	correlation_id uuid,
 	created        timestamptz NOT NULL,
 	UNIQUE (stream, version)
-);
-CREATE TABLE IF NOT EXISTS streams (
-	stream  text COLLATE "C" PRIMARY KEY,
-	version bigint NOT NULL
-) WITH (fillfactor = 50);`
+);`
 
 // The statements. pgx prepares each the first time that a connection is used for
 // it.
@@ -62,38 +51,21 @@ const (
 	// one.
 	appendOne = insert + `VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
 
-	unnested = `unnest($3::uuid[], $4::text[], $5::bytea[], $6::bytea[], $7::uuid[], $8::uuid[], $9::timestamptz[])
-		WITH ORDINALITY AS e (id, type, data, metadata, causation_id, correlation_id, created, n)`
-
 	appendMany = insert + `
-		SELECT $1, $2::bigint + n, id, type, data, metadata, causation_id, correlation_id, created FROM ` + unnested + ` ORDER BY n`
-
-	// The row of streams is behind where somebody appended with an exact version,
-	// who doesn't touch it, and the version found in events is behind where
-	// somebody held the row meanwhile. Where both are, the unique key decides.
-	appendAny = `
-		WITH head AS (
-			INSERT INTO streams AS s
-			SELECT $1, coalesce(max(version), 0) + $2::bigint FROM events WHERE stream = $1
-			ON CONFLICT (stream) DO UPDATE SET version = greatest(s.version + $2::bigint, excluded.version)
-			RETURNING version
-		), appended AS (` + insert + `
-			SELECT $1, head.version - $2::bigint + n, id, type, data, metadata, causation_id, correlation_id, created
-			FROM head, ` + unnested + ` ORDER BY n
-		)
-		SELECT version FROM head`
+		SELECT $1, $2::bigint + n, id, type, data, metadata, causation_id, correlation_id, created
+		FROM unnest($3::uuid[], $4::text[], $5::bytea[], $6::bytea[], $7::uuid[], $8::uuid[], $9::timestamptz[])
+			WITH ORDINALITY AS e (id, type, data, metadata, causation_id, correlation_id, created, n)
+		ORDER BY n`
 
 	columns = `position, version, id, type, data, metadata, causation_id, correlation_id, created`
 
 	loadStream = `SELECT ` + columns + ` FROM events WHERE stream = $1 AND version >= $2 ORDER BY version LIMIT $3`
-
-	loadAll = `SELECT ` + columns + `, stream FROM events WHERE position > $1 ORDER BY position LIMIT $2`
 )
 
 // Store is the table of events. Its methods may be called concurrently.
 type Store struct{ pool *pgxpool.Pool }
 
-// prepare makes the tables. The lock is for those who make them at the same time,
+// prepare makes the table. The lock is for those who make them at the same time,
 // whom IF NOT EXISTS alone lets fail.
 func (s *Store) prepare(ctx context.Context) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
@@ -112,13 +84,8 @@ func (s *Store) prepare(ctx context.Context) error {
 // The unique key is what finds that out, so that an expected version that the
 // event stream never had leaves a gap. That is the caller's to avoid, as in any
 // such table; looking would cost another 20 us.
-//
-// Of the ways to append with [AnyVersion] this is the one that is fastest where
-// many do to one event stream: twice as fast as inserting after max(version) and
-// trying again, with 64 writers whose commits wait for the disk, and faster than
-// under an advisory lock. Where one writer does, it takes a tenth longer.
 func (s *Store) Append(ctx context.Context, stream string, expected int64, events []Event) (version int64, err error) {
-	if expected < AnyVersion {
+	if expected < 0 {
 		return 0, fmt.Errorf("expected version %d", expected)
 	}
 	if len(events) == 0 {
@@ -127,9 +94,6 @@ func (s *Store) Append(ctx context.Context, stream string, expected int64, event
 	rows, err := newRows(events)
 	if err != nil {
 		return 0, err
-	}
-	if expected == AnyVersion {
-		return s.appendAny(ctx, stream, rows)
 	}
 	version = expected + int64(len(events))
 	if len(events) == 1 {
@@ -145,18 +109,6 @@ func (s *Store) Append(ctx context.Context, stream string, expected int64, event
 		return 0, err
 	}
 	return version, nil
-}
-
-func (s *Store) appendAny(ctx context.Context, stream string, rows rows) (version int64, err error) {
-	for {
-		err := s.pool.QueryRow(ctx, appendAny, rows.arguments(stream, int64(len(rows.id)))...).Scan(&version)
-		switch {
-		case err == nil:
-			return version, nil
-		case !isTaken(err):
-			return 0, err
-		}
-	}
 }
 
 // isTaken reports whether err is that of a version that is there already.
@@ -215,49 +167,7 @@ func (r rows) arguments(stream string, number int64) []any {
 // Load returns at most limit events of an event stream in order, from version on
 // (inclusive, from 1); none where there are none.
 func (s *Store) Load(ctx context.Context, stream string, from, limit int64) ([]Event, error) {
-	return s.query(ctx, limit, stream, loadStream, stream, from, limit)
-}
-
-// Forward calls do with the events of an event stream in order, in batches of
-// batch events but for the last; with those of all event streams, by position,
-// where stream is empty. Each batch is a query that goes on after the last
-// event's key. It ends where there are no more, or with the first error.
-//
-// Positions are given before commits are visible, so that reading all while
-// others append can pass over events, as in any such table.
-func (s *Store) Forward(ctx context.Context, stream string, batch int, do func([]Event) error) error {
-	if batch < 1 {
-		return fmt.Errorf("batch size %d", batch)
-	}
-	var last Event
-	for {
-		var events []Event
-		var err error
-		if stream == "" {
-			events, err = s.query(ctx, int64(batch), "", loadAll, last.Position, batch)
-		} else {
-			events, err = s.Load(ctx, stream, last.Version+1, int64(batch))
-		}
-		if err != nil {
-			return err
-		}
-		if len(events) == 0 {
-			return nil
-		}
-		if err := do(events); err != nil {
-			return err
-		}
-		if len(events) < batch {
-			return nil
-		}
-		last = events[len(events)-1]
-	}
-}
-
-// query reads events: of stream, or of those that are in the last column where
-// it is empty.
-func (s *Store) query(ctx context.Context, limit int64, stream, sql string, arguments ...any) ([]Event, error) {
-	rows, err := s.pool.Query(ctx, sql, arguments...)
+	rows, err := s.pool.Query(ctx, loadStream, stream, from, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -267,9 +177,6 @@ func (s *Store) query(ctx context.Context, limit int64, stream, sql string, argu
 		id, causation, correlation pgtype.UUID
 	)
 	into := []any{&e.Position, &e.Version, &id, &e.Type, &e.Data, &e.Metadata, &causation, &correlation, &e.Created}
-	if stream == "" {
-		into = append(into, &e.Stream)
-	}
 	events := make([]Event, 0, min(max(limit, 0), 4096))
 	for rows.Next() {
 		e = Event{Stream: stream}
@@ -286,17 +193,46 @@ func (s *Store) query(ctx context.Context, limit int64, stream, sql string, argu
 	return events, nil
 }
 
+// Forward calls do with the events of an event stream in order, in batches of
+// batch events but for the last. Each batch is a query that goes on after the last
+// event's key. It ends where there are no more, or with the first error.
+func (s *Store) Forward(ctx context.Context, stream string, batch int, do func([]Event) error) error {
+	if batch < 1 {
+		return fmt.Errorf("batch size %d", batch)
+	}
+	var last Event
+	for {
+		events, err := s.Load(ctx, stream, last.Version+1, int64(batch))
+		if err != nil {
+			return err
+		}
+		if len(events) == 0 {
+			return nil
+		}
+		if err := do(events); err != nil {
+			return err
+		}
+		if len(events) < batch {
+			return nil
+		}
+		last = events[len(events)-1]
+	}
+}
+
 // Settle does what the server would otherwise do in the background while
-// something is measured: it vacuums and analyses the tables, and writes a
+// something is measured: it vacuums and analyses the table, and writes a
 // checkpoint.
 func (s *Store) Settle(ctx context.Context) error {
-	for _, statement := range []string{`VACUUM (ANALYZE) events`, `VACUUM (ANALYZE) streams`, `CHECKPOINT`} {
+	for _, statement := range []string{`VACUUM (ANALYZE) events`, `CHECKPOINT`} {
 		if _, err := s.pool.Exec(ctx, statement); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// Connections returns by how many connections the server is reached.
+func (s *Store) Connections() int { return int(s.pool.Config().MaxConns) }
 
 // Close closes the store's connections.
 func (s *Store) Close() { s.pool.Close() }

@@ -23,6 +23,29 @@ func (c *Client) Push(ctx context.Context, subject string, got func()) (stop fun
 	return func() { _ = sub.Unsubscribe() }, nil
 }
 
+// PullAcked is Push by a durable consumer that is pulled from, with each message
+// acknowledged once got has returned. The consumer is deleted by stop.
+func (c *Client) PullAcked(ctx context.Context, subject string, got func()) (stop func(), err error) {
+	const name = "pulled"
+	consumer, err := c.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		Durable: name, FilterSubject: subject, DeliverPolicy: jetstream.DeliverNewPolicy, AckPolicy: jetstream.AckExplicitPolicy,
+	})
+	if err != nil {
+		return nil, err
+	}
+	consuming, err := consumer.Consume(func(msg jetstream.Msg) {
+		got()
+		_ = msg.Ack()
+	})
+	if err != nil {
+		return nil, errors.Join(err, c.stream.DeleteConsumer(ctx, name))
+	}
+	return func() {
+		consuming.Stop()
+		_ = c.stream.DeleteConsumer(context.WithoutCancel(ctx), name)
+	}, nil
+}
+
 // ConsumeAcked reads the first n messages of a subject through a durable consumer,
 // acknowledges each, and deletes the consumer when the last acknowledgement has
 // come to the server.

@@ -33,7 +33,11 @@ loopback.
 
 func (r *Report) markdown(w *bytes.Buffer) {
 	fmt.Fprint(w, introduction+"\n")
-	fmt.Fprintf(w, "Measured on %s, in %s.\n\n", r.Measured.UTC().Format("2 January 2006"), minutes(r.Took))
+	command := "by that command"
+	if len(r.Args) > 0 {
+		command = "with `" + strings.Join(r.Args, " ") + "`"
+	}
+	fmt.Fprintf(w, "Measured on %s, %s, in %s.\n\n", r.Measured.UTC().Format("2 January 2006"), command, minutes(r.Took))
 	facts(w, slices.Concat(r.Machine, r.Versions))
 	fmt.Fprintf(w, method, r.Rounds, jobs.DataSize)
 	for _, s := range r.Sections {

@@ -36,7 +36,7 @@ func exampleReport() *Report {
 	single.AddCharts()
 	times := million.Times{time.Millisecond, 2 * time.Millisecond, 3 * time.Millisecond}
 	return &Report{
-		Measured: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), Took: 20 * time.Minute, Rounds: 12,
+		Measured: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), Took: 20 * time.Minute, Args: []string{"-rounds", "3"}, Rounds: 12,
 		Machine: []Fact{{"CPU", "a CPU"}}, Versions: []Fact{{"nats.go", "1.2.3"}},
 		Sections: []Section{
 			single,
@@ -67,7 +67,7 @@ func TestTheDocumentHoldsEverything(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"Measured on 1 March 2026, in 20 min.",
+		"Measured on 1 March 2026, with `-rounds 3`, in 20 min.",
 		"| CPU | a CPU |",
 		"| nats.go | 1.2.3 |",
 		`| append-1 | append \| 1 | raw | 44.0 µs, 50 % hits (42.0 to 46.0) | 40.0 µs (40.0 to 40.0) | 1.05x (1.02 to 1.08) | at most 1.1x | yes |`,

@@ -57,6 +57,7 @@ func Million(res million.Result) Section {
 	}
 	first, last := res.Stages[0], res.Stages[len(res.Stages)-1]
 	s.Intro = "One store that grows in stages, on a server in a process of its own, whose memory is told: a file store on one replica with default settings. " +
+		"The import that fills it remembers the heads of all event streams that the stage adds, and writes each event as a commit; all else is done by a Backend with default settings, which has seen nothing. " +
 		"A load is of ten commits that are scattered among those of all other event streams."
 	chart := Chart{
 		Name: "event-streams", Title: "Cost against the number of event streams",

@@ -18,6 +18,7 @@ import (
 type Report struct {
 	Measured time.Time // when the run began
 	Took     time.Duration
+	Args     []string // what the command was given
 	Rounds   int
 	Machine  []Fact
 	Versions []Fact
