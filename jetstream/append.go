@@ -27,7 +27,10 @@ func (b *Backend) AppendToStream(ctx context.Context, streamUUID string, events 
 // Append is as the function [backend.Append] says. It takes one round trip where
 // the event stream's head is known or expected to be none, else two; with
 // [backend.AnyVersion] or [backend.StreamExists] and ids given, one more where
-// the ids of the latest commits are not known.
+// the ids of the latest commits are not known. Beginning an event stream anew,
+// where one of the name was deleted, takes one more, which sees that the new one
+// remained when the server erased what was left of the old one, and without a
+// known head two more.
 //
 // Appends of this process that wait for the same event stream are written
 // together, in one message, and then share their position; each has its own
@@ -205,6 +208,11 @@ func (h *head) begin() wire.State {
 	return wire.State{First: 1, ID: newStreamID(), Created: time.Now().UTC()}
 }
 
+// maxFileStored is what a message may take in a file store, which takes no records
+// beyond 32 MiB, with the subject and some 40 bytes beside the message
+// (nats-server 2.15.2, filestore.go, rlBadThresh).
+const maxFileStored = 32<<20 - 4<<10
+
 // maxPayload is that of the server that is connected.
 func (b *Backend) maxPayload() int64 {
 	if l := b.acks.looked.Load(); l != nil && b.acks.stuck() {
@@ -216,6 +224,9 @@ func (b *Backend) maxPayload() int64 {
 // limits are those of the server that is connected and of the JetStream stream.
 func (b *Backend) limits() wire.Limits {
 	limits := wire.Limits{MaxMessageBytes: int(b.maxPayload()), EventsPerMessage: b.cfg.EventsPerMessage, MaxMessages: wire.MaxParts}
+	if b.cfg.Storage == FileStorage {
+		limits.MaxMessageBytes = min(limits.MaxMessageBytes, maxFileStored)
+	}
 	if b.maxBytes > 0 {
 		limits.MaxMessageBytes = min(limits.MaxMessageBytes, b.maxBytes)
 	}

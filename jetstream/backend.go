@@ -12,7 +12,8 @@
 // event stream's last message, so that of two writers one wins and no event
 // comes between (docs/FORMAT.md specifies the messages). It takes one round trip
 // where this process knows the event stream's head: after reading it to the end,
-// after appending to it, and where it is new.
+// after appending to it, and where it is new. Where one of the name was deleted
+// before, beginning it anew takes two to four.
 //
 // # Caveats
 //

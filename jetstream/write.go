@@ -253,7 +253,10 @@ func (b *Backend) send(ctx context.Context, w *write, r receiver) (uint64, verdi
 		if ctx.Err() != nil {
 			return 0, vAgain, ctx.Err() // without its last message a batch is nothing
 		}
-		if err := b.nc.PublishMsg(w.message(i, batchID)); err != nil {
+		switch err := b.nc.PublishMsg(w.message(i, batchID)); {
+		case errors.Is(err, nats.ErrMaxPayload):
+			return 0, vRefused, fmt.Errorf("%w: %w", backend.ErrEventTooLarge, err)
+		case err != nil:
 			return 0, vAgain, err
 		}
 	}
@@ -364,6 +367,8 @@ func (b *Backend) judgeError(e *apiError) verdict {
 		return vAgain
 	case isFull(e), e.ErrCode == codeStoreFailed && strings.Contains(e.Description, "maximum"):
 		return vFull
+	case isTooLarge(e):
+		return vRefused
 	case e.ErrCode == codeSequenceMismatch, e.ErrCode == codeStoreFailed, e.Code >= 500:
 		return vUnknown
 	}
@@ -372,11 +377,18 @@ func (b *Backend) judgeError(e *apiError) verdict {
 
 // refusal makes of the server's error one of this library's.
 func refusal(e *apiError, w *write) error {
-	switch e.ErrCode {
-	case codeMessageTooLarge, codeHeaderTooLarge:
+	switch {
+	case isTooLarge(e):
 		return fmt.Errorf("%w: %w", backend.ErrEventTooLarge, e)
-	case codeBatchTooLarge:
+	case e.ErrCode == codeBatchTooLarge:
 		return fmt.Errorf("%w: %d messages: %w", backend.ErrAppendTooLarge, len(w.messages), e)
 	}
 	return fmt.Errorf("%w: %w", backend.ErrUnavailable, e)
+}
+
+// isTooLarge reports whether e is the answer to a message that is too large, for
+// the JetStream stream or for what it is stored in.
+func isTooLarge(e *apiError) bool {
+	return e.ErrCode == codeMessageTooLarge || e.ErrCode == codeHeaderTooLarge ||
+		e.ErrCode == codeStoreFailed && strings.Contains(e.Description, "too large")
 }
