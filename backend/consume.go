@@ -137,8 +137,8 @@ type Consumer interface {
 // streams, after a commit that was still being handled or retried; some of that
 // also where a part changes hands because members come or go. A member that has been silent for
 // [ConsumeOptions.TakeoverAfter] may find that another handled its commits
-// meanwhile: its handlers' contexts have ended then, which a process that was
-// paused sees when it goes on.
+// meanwhile: its handlers' contexts end then, which a process that was paused sees
+// when it goes on, and one whose machine slept within a second.
 //
 // A handler that fails is called again after a while, and after
 // [ConsumeOptions.MaxAttempts] its commit is parked (see [Parked]): put aside

@@ -60,6 +60,30 @@ func (l *ledger) note(h handled) {
 	l.streams[h.Stream] = max(seen, h.Last)
 }
 
+// listen returns the subject on which the members tell it what they handle.
+func (l *ledger) listen(t *testing.T, nc *nats.Conn) (report string) {
+	t.Helper()
+	report = nc.NewInbox()
+	if _, err := nc.Subscribe(report, func(m *nats.Msg) {
+		var h handled
+		if err := json.Unmarshal(m.Data, &h); err != nil {
+			t.Error(err)
+		}
+		l.note(h)
+		_ = m.Respond(nil)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// callsOf is how many calls a member has told of.
+func (l *ledger) callsOf(member string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.by[member]
+}
+
 // wait waits until so many events were handled at least once.
 func (l *ledger) wait(t *testing.T, events int) {
 	t.Helper()
@@ -125,17 +149,7 @@ func killedMembers(t *testing.T, nc *nats.Conn, url string, cfg jetstream.Config
 		t.Fatal(err)
 	}
 	l := newLedger()
-	report := nc.NewInbox()
-	if _, err := nc.Subscribe(report, func(m *nats.Msg) {
-		var h handled
-		if err := json.Unmarshal(m.Data, &h); err != nil {
-			t.Error(err)
-		}
-		l.note(h)
-		_ = m.Respond(nil)
-	}); err != nil {
-		t.Fatal(err)
-	}
+	report := l.listen(t, nc)
 	var members []*process
 	for i := range 3 {
 		members = append(members, startProcess(t, order{URL: url, Member: fmt.Sprint("member-", i), Report: report}))
