@@ -428,6 +428,11 @@ func (f *follower) checkVersions(ctx context.Context, c *commit) error {
 		}
 		f.want, f.from = 1, 0 // it was deleted, and this is another
 	}
+	if f.want == 0 && f.id == 0 { // only the chain says what comes before the first commit
+		if err := f.commits.checkContinuity(ctx); err != nil {
+			return err
+		}
+	}
 	if f.want != 0 && c.before() >= f.want {
 		ctx, cancel := within(ctx, f.b.cfg.Timeout)
 		defer cancel()

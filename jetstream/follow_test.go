@@ -230,9 +230,15 @@ func TestASubscriptionToOneEventStreamNoticesAGap(t *testing.T) {
 			}
 		})
 	}
-	t.Run("after a position that is gone it isn't known", func(t *testing.T) {
-		f := follow(t, s, backend.SubscribeOptions{Stream: "x", From: backend.AfterPosition(first.Position)})
-		f.until(1)
+	t.Run("after the position of the commit before", func(t *testing.T) {
+		err := follow(t, s, backend.SubscribeOptions{Stream: "x", From: backend.AfterPosition(first.Position)}).end()
+		corrupted := wantCorrupted(t, err, last.Position-1)
+		if corrupted.StreamUUID != "x" || corrupted.FirstVersion != 2 || corrupted.LastVersion != 3 {
+			t.Errorf("error %v, want the versions 2 to 3 of x", err)
+		}
+	})
+	t.Run("but what is before the position it begins after isn't missing", func(t *testing.T) {
+		follow(t, s, backend.SubscribeOptions{Stream: "x", From: backend.AfterPosition(last.Position - 1)}).until(1)
 	})
 }
 
