@@ -205,7 +205,9 @@ func (f *follower) beforeVersion(ctx context.Context, version uint64) (uint64, e
 	if version > h.state.Version {
 		return h.position, nil
 	}
-	_, after := f.b.seek(ctx, f.one, h, max(version, h.state.First), true)
+	// Without links: those of the head are a hint, and nothing that is read from a
+	// place past the version could tell that they are wrong.
+	_, after := f.b.seek(ctx, f.one, h, max(version, h.state.First), false)
 	return after, nil
 }
 
