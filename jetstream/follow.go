@@ -489,7 +489,7 @@ func (f *follower) ready(idle bool) bool {
 		f.caughtUp, f.tell = false, true
 	}
 	return f.tell || idle && (len(f.events) > 0 || f.passed > 0) ||
-		len(f.events) >= f.options.BatchSize || f.passed >= passLimit*f.options.BatchSize
+		len(f.events) >= f.options.BatchSize || f.passed/passLimit >= f.options.BatchSize
 }
 
 // batch returns what is to be yielded, once.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -314,5 +315,26 @@ func TestNamedSubscriptionsGoWithTheirBucket(t *testing.T) {
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want Canceled", err)
+	}
+}
+
+// The greatest batch size means as few batches as there can be, not one for each
+// message.
+func TestTheGreatestBatchSizeIsOne(t *testing.T) {
+	const commits = 200
+	s := newStore(t, jetstream.Config{})
+	s.add("x", ones(commits)...)
+	batches, events := 0, 0
+	for batch, err := range s.Subscribe(within(t, patience), backend.SubscribeOptions{BatchSize: math.MaxInt}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		batches++
+		if events += len(batch.Events); batch.CaughtUp {
+			break
+		}
+	}
+	if events != commits || batches >= commits {
+		t.Errorf("%d events came in %d batches", events, batches)
 	}
 }
