@@ -137,6 +137,13 @@ func TestEventsThatTheServerPassesOverAreNamed(t *testing.T) {
 			_, err := subscribed(t, s, backend.SubscribeOptions{From: backend.AfterPosition(after)})
 			want(t, err)
 		})
+		t.Run("Subscribe to the event stream "+name, func(t *testing.T) {
+			_, err := subscribed(t, s, backend.SubscribeOptions{Stream: "x", From: backend.AfterPosition(after)})
+			corrupted, ok := errors.AsType[*backend.CorruptedError](err)
+			if !ok || corrupted.StreamUUID != "x" || corrupted.FirstVersion != 3 || corrupted.LastVersion != 4 {
+				t.Errorf("error %v, want the versions 3 to 4 of x", err)
+			}
+		})
 	}
 	t.Run("a named subscription, however often it is begun", func(t *testing.T) {
 		for range 2 {
@@ -154,6 +161,10 @@ func TestEventsThatTheServerPassesOverAreNamed(t *testing.T) {
 		events, err = subscribed(t, s, backend.SubscribeOptions{From: backend.AfterPosition(next - 1)})
 		if err != nil || len(events) != 2 {
 			t.Errorf("Subscribe: %d events, error %v, want 2", len(events), err)
+		}
+		events, err = subscribed(t, s, backend.SubscribeOptions{Stream: "x", From: backend.AfterPosition(next - 1)})
+		if err != nil || len(events) != 2 {
+			t.Errorf("Subscribe to the event stream: %d events, error %v, want 2", len(events), err)
 		}
 	})
 	t.Run("until they are truncated", func(t *testing.T) {
