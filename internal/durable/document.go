@@ -30,6 +30,7 @@ type document struct {
 	Members    map[string]presence `json:"members,omitempty"` // by id
 	Partitions []partition         `json:"partitions"`
 	Requests   []request           `json:"requests,omitempty"` // about what is parked
+	Asked      uint64              `json:"asked,omitempty"`    // how many there were
 }
 
 // shared are the options that all members have in common.
@@ -37,7 +38,6 @@ type shared struct {
 	Stream        string        `json:"stream,omitempty"`
 	Under         string        `json:"under,omitempty"`
 	EventTypes    []string      `json:"event_types,omitempty"` // sorted
-	From          string        `json:"from"`
 	OnPark        string        `json:"on_park"`
 	Partitions    int           `json:"partitions"`
 	TakeoverAfter time.Duration `json:"takeover_after"` // ns
@@ -76,6 +76,7 @@ type request struct {
 	Stream   string `json:"stream"`
 	Position uint64 `json:"position"` // of the parked commit
 	Discard  bool   `json:"discard,omitempty"`
+	Number   uint64 `json:"number,omitempty"` // tells it from one for the same that was carried out
 }
 
 func sharedOf(o backend.ConsumeOptions) shared {
@@ -83,7 +84,6 @@ func sharedOf(o backend.ConsumeOptions) shared {
 		Stream:        o.Stream,
 		Under:         o.Under,
 		EventTypes:    slices.Compact(slices.Sorted(slices.Values(o.EventTypes))),
-		From:          o.From.String(),
 		OnPark:        o.OnPark.String(),
 		Partitions:    o.Partitions,
 		TakeoverAfter: o.TakeoverAfter,
@@ -100,7 +100,6 @@ func conflict(name string, have, want shared) error {
 		{"Stream", quoted(have.Stream), quoted(want.Stream)},
 		{"Under", quoted(have.Under), quoted(want.Under)},
 		{"EventTypes", fmt.Sprintf("%q", have.EventTypes), fmt.Sprintf("%q", want.EventTypes)},
-		{"From", have.From, want.From},
 		{"OnPark", have.OnPark, want.OnPark},
 		{"Partitions", have.Partitions, want.Partitions},
 		{"TakeoverAfter", have.TakeoverAfter, want.TakeoverAfter},
@@ -175,8 +174,15 @@ func (d *document) ownedBy(id string) []int {
 	return owned
 }
 
-// add adds a member, behind those that are there.
+// add adds a member, behind those that are there. It may be there already, as far
+// as an answer was lost.
 func (d *document) add(id, name string, seen time.Time) {
+	if p, ok := d.Members[id]; ok {
+		p.Beat++
+		p.Seen = seen
+		d.Members[id] = p
+		return
+	}
 	var last uint64
 	for _, p := range d.Members {
 		last = max(last, p.Rank)
@@ -269,7 +275,8 @@ type observation struct {
 }
 
 // observe notes the members' beats, and returns those that have been silent for
-// as long as the takeover time.
+// as long as the takeover time. now is after the document was loaded: a beat may
+// have come while that took its time.
 func (o *observer) observe(d *document, now time.Time) (silent []string) {
 	seen := make(map[string]observation, len(d.Members))
 	for id, p := range d.Members {

@@ -80,12 +80,12 @@ func (t *term) finished(it *item, held bool) {
 	case it.request != nil:
 		t.carried = append(t.carried, *it.request)
 		if held {
-			t.held[it.request.Stream] = true
+			t.hold(it.request.Stream, it.request.Position)
 		} else {
 			delete(t.held, it.request.Stream)
 		}
 	case it.parked != nil && t.options.OnPark == backend.HoldStream:
-		t.held[it.commit.StreamUUID] = true
+		t.hold(it.commit.StreamUUID, it.commit.Position)
 	}
 	if t.dealt.IsZero() {
 		t.dealt = time.Now()
@@ -93,10 +93,18 @@ func (t *term) finished(it *item, held bool) {
 	t.work.complete(it)
 }
 
+// hold has an event stream wait from a position on. What comes before was handled
+// when that was parked, and may be given once more.
+func (t *term) hold(streamUUID string, position uint64) {
+	if first, held := t.held[streamUUID]; !held || position < first {
+		t.held[streamUUID] = position
+	}
+}
+
 // retryDelay is how long to wait after an attempt, counted from 1.
 func (t *term) retryDelay(attempt int) time.Duration {
 	delay := t.options.MaxRetryDelay
-	if doubled := min(attempt-1, 30); t.options.RetryDelay <= delay>>doubled {
+	if doubled := min(attempt-1, 62); t.options.RetryDelay <= delay>>doubled {
 		delay = t.options.RetryDelay << doubled
 	}
 	return delay*3/4 + rand.N(delay/2+1) // so that what failed together isn't repeated together
