@@ -49,7 +49,8 @@ const (
 	HoldStream ParkPolicy = iota
 
 	// SkipCommit goes on with them: the parked commit is dealt with out of order,
-	// if ever.
+	// if ever. A handler that recognises what it has done by the last position of the
+	// event stream would pass over it then.
 	SkipCommit
 )
 

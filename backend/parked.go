@@ -69,7 +69,9 @@ func ReplayParked(ctx context.Context, b Backend, name string, position uint64) 
 
 // DiscardParked asks the members of a named subscription to forget the parked
 // commit at position, as [ReplayParked] asks them to handle it, with the same
-// errors. With [HoldStream], those behind it follow.
+// errors. With [HoldStream], those behind it follow. Until all commits before it
+// are dealt with, it may come again when its event stream changes hands, as others
+// may.
 func DiscardParked(ctx context.Context, b Backend, name string, position uint64) error {
 	p, ok := b.(Parker)
 	if !ok {

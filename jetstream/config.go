@@ -81,7 +81,9 @@ type Config struct {
 	ReadConsistency ReadConsistency
 
 	// Timeout bounds an operation whose context has no deadline. For an iterator
-	// it bounds each wait for the server. 0: [DefaultTimeout].
+	// it bounds each wait for the server. 0: [DefaultTimeout]. How long a send may
+	// be held up by a connection that takes nothing is told by
+	// nats.FlusherTimeout, not by this or a context.
 	Timeout time.Duration
 
 	// RequestTimeout is how long an answer of the server is waited for before

@@ -147,7 +147,7 @@ func waitForClauses(t *testing.T, b backend.Backend) {
 		t.Parallel()
 		s := subscribed(t, b, 1)
 		position := s.streams[0].add(1).Position
-		ctx, cancel := context.WithTimeout(s.ctx, 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(s.ctx, time.Second) // in which it is found to be missing
 		defer cancel()
 		err := backend.WaitFor(ctx, b, s.id, position)
 		wantErr(t, err, backend.ErrSubscriptionNotFound)

@@ -14,19 +14,23 @@ import (
 
 // WaitFor is as the function backend.WaitFor says.
 func (s *Subscriptions) WaitFor(ctx context.Context, name string, position uint64) error {
+	var missing error // why it is still waited for
 	existed, until := false, time.Now().Add(backend.SubscriptionGrace)
 	for tries := 0; ; tries++ {
 		d, _, err := s.mustLoad(ctx, name)
 		if errors.Is(err, backend.ErrSubscriptionNotFound) && !existed && time.Now().Before(until) {
-			if !pause(ctx, min(tries, 6)) {
-				return fmt.Errorf("%w: %w", err, ctx.Err())
+			missing = err
+			if pause(ctx, min(tries, 6)) {
+				continue
 			}
-			continue
+		}
+		if err != nil && missing != nil && ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", missing, ctx.Err())
 		}
 		if err != nil {
 			return err
 		}
-		existed = true
+		existed, missing = true, nil
 		if d.position() >= position {
 			return nil
 		}
@@ -204,12 +208,16 @@ func (s *Subscriptions) DiscardParked(ctx context.Context, name string, position
 
 // ask asks for something about a parked commit.
 func (s *Subscriptions) ask(ctx context.Context, name string, position uint64, discard bool) error {
+	asked := false
 	return s.change(ctx, name, func(d *document) error {
 		p, err := s.readParking(ctx, name, d)
 		if err != nil {
 			return err
 		}
 		e := p.find(position)
+		if e == nil && asked {
+			return nil // it was done, and the answer was lost
+		}
 		if e == nil {
 			return fmt.Errorf("%w: %q, position %d", backend.ErrNotParked, name, position)
 		}
@@ -222,6 +230,7 @@ func (s *Subscriptions) ask(ctx context.Context, name string, position uint64, d
 		}
 		d.Asked++
 		d.Requests = append(d.Requests, request{Stream: e.Stream, Position: position, Discard: discard, Number: d.Asked})
+		asked = true
 		return nil
 	})
 }
