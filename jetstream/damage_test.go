@@ -145,6 +145,18 @@ func TestEventsThatTheServerPassesOverAreNamed(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a member that has x, and not y", func(t *testing.T) {
+		for _, after := range []uint64{0, 1, 2, bad - 1} {
+			var last error
+			for batch, err := range s.Follow(within(t, patience), backend.SubscribeOptions{From: backend.AfterPosition(after)},
+				func(name string) bool { return name == "x" }) {
+				if last = err; batch.CaughtUp {
+					break
+				}
+			}
+			want(t, last)
+		}
+	})
 	t.Run("a named subscription, however often it is begun", func(t *testing.T) {
 		for range 2 {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
