@@ -153,8 +153,8 @@ func (k *keys) load(ctx context.Context, key string) (value []byte, revision uin
 }
 
 // save stores a value where the key has the revision, else
-// [durable.ErrRevision]; so, too, where the answer didn't come, and it may have
-// been stored: only looking again can tell.
+// [durable.ErrRevision]; so, and [backend.ErrOutcomeUnknown], where the answer
+// didn't come, and it may have been stored: only looking again can tell.
 func (k *keys) save(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
 	var next uint64
 	err := k.do(ctx, func(ctx context.Context, kv natsjs.KeyValue) error {
@@ -205,9 +205,10 @@ func changed(err error) error {
 	apiErr, isAPIError := errors.AsType[*natsjs.APIError](err)
 	switch {
 	case isAPIError && (int(apiErr.ErrorCode) == codeWrongLastSequence || int(apiErr.ErrorCode) == codeWrongLastConstant),
-		errors.Is(err, natsjs.ErrKeyExists), errors.Is(err, natsjs.ErrKeyRevisionMismatch),
-		errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrDisconnected):
+		errors.Is(err, natsjs.ErrKeyExists), errors.Is(err, natsjs.ErrKeyRevisionMismatch):
 		return fmt.Errorf("%w: %w", durable.ErrRevision, err)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrDisconnected):
+		return fmt.Errorf("%w, or %w: %v", durable.ErrRevision, backend.ErrOutcomeUnknown, err)
 	}
 	return err
 }
@@ -217,7 +218,7 @@ const checkpointPrefix = "checkpoint."
 
 // OpenCheckpoint is as the function [backend.OpenCheckpoint] says. The position is
 // the value of the key checkpoint.<name> in [SubscriptionsBucket], in decimal
-// digits.
+// digits, before a space and the id of who saved it.
 func (b *Backend) OpenCheckpoint(ctx context.Context, name string) (backend.Checkpoint, error) {
 	if err := backend.CheckSubscriptionName(name); err != nil {
 		return nil, err

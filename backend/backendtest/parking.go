@@ -129,6 +129,31 @@ func parkClauses(t *testing.T, b backend.Backend) {
 		s.untilParked(positions...)
 		wantVersions(t, eventsOf(s.until(9), s.streams[0]), s.streams[0].name, 1, 1)
 	})
+	t.Run("with HoldStream a commit that was handled before another was parked is not parked behind it when it comes once more", func(t *testing.T) {
+		t.Parallel()
+		s := subscribed(t, b, 2)
+		s.options.Partitions, s.options.MaxAttempts, s.options.Concurrency = 1, 2, 2
+		stuck, held := s.streams[0], s.streams[1]
+		stuck.add(1)
+		held.add(1)
+		parked := held.add(1).Position
+		f := newFailing(2)
+		handler := func(ctx context.Context, c backend.Commit) error {
+			if c.StreamUUID == held.name {
+				return f.handle(ctx, c)
+			}
+			<-ctx.Done() // what comes after it isn't told to be dealt with
+			return ctx.Err()
+		}
+		c := s.start(handler)
+		s.until(1)
+		s.untilParked(parked)
+		c.stop()
+		// Another member is given all of it once more.
+		s.start(handler)
+		behind := held.add(1).Position
+		s.untilParked(parked, behind)
+	})
 	t.Run("with SkipCommit an event stream with a parked commit goes on", func(t *testing.T) {
 		t.Parallel()
 		s := subscribed(t, b, 1)

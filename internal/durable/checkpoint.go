@@ -47,21 +47,34 @@ func (c *Checkpoint) Load(ctx context.Context) (uint64, error) {
 // Save is as backend.Checkpoint says.
 func (c *Checkpoint) Save(ctx context.Context, position uint64) error {
 	want := strconv.FormatUint(position, 10) + " " + c.id
-	revision, err := c.store.Save(ctx, c.key, []byte(want), c.revision)
-	if errors.Is(err, ErrRevision) {
-		// It may be this one that was saved, and its answer that was lost.
-		value, now, loadErr := c.store.Load(ctx, c.key)
-		if loadErr != nil {
-			return fmt.Errorf("%w: %w", backend.ErrOutcomeUnknown, loadErr)
+	for tries := 0; ; tries++ {
+		revision, err := c.store.Save(ctx, c.key, []byte(want), c.revision)
+		if err == nil {
+			c.revision = revision
+			return nil
 		}
-		if string(value) != want {
-			return fmt.Errorf("%w: it has %s", backend.ErrCheckpointMoved, value)
+		if !errors.Is(err, ErrRevision) {
+			if tries > 0 { // what was sent before may yet come
+				err = fmt.Errorf("%w: %v", backend.ErrOutcomeUnknown, err)
+			}
+			return err
 		}
-		revision, err = now, nil
+		value, now, err := c.store.Load(ctx, c.key)
+		if err != nil {
+			return fmt.Errorf("%w: %v", backend.ErrOutcomeUnknown, err)
+		}
+		switch _, id, _ := strings.Cut(string(value), " "); {
+		case string(value) == want: // its answer was lost
+			c.revision = now
+			return nil
+		case now == c.revision: // it was lost
+		case id == c.id: // it is one whose answer was lost, before this
+			c.revision = now
+		default:
+			return fmt.Errorf("%w: it has %q", backend.ErrCheckpointMoved, value)
+		}
+		if !pause(ctx, min(tries, 4)) {
+			return fmt.Errorf("%w: saving the checkpoint %s: %v", backend.ErrOutcomeUnknown, c.key, ctx.Err())
+		}
 	}
-	if err != nil {
-		return err
-	}
-	c.revision = revision
-	return nil
 }

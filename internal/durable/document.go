@@ -76,6 +76,7 @@ type request struct {
 	Stream   string `json:"stream"`
 	Position uint64 `json:"position"` // of the parked commit
 	Discard  bool   `json:"discard,omitempty"`
+	ID       string `json:"id,omitempty"` // tells it from the same asked again
 }
 
 func sharedOf(o backend.ConsumeOptions) shared {
@@ -175,8 +176,15 @@ func (d *document) ownedBy(id string) []int {
 	return owned
 }
 
-// add adds a member, behind those that are there.
+// add adds a member, behind those that are there. It may be there already, as far
+// as an answer was lost.
 func (d *document) add(id, name string, seen time.Time) {
+	if p, ok := d.Members[id]; ok {
+		p.Beat++
+		p.Seen = seen
+		d.Members[id] = p
+		return
+	}
 	var last uint64
 	for _, p := range d.Members {
 		last = max(last, p.Rank)
@@ -269,7 +277,8 @@ type observation struct {
 }
 
 // observe notes the members' beats, and returns those that have been silent for
-// as long as the takeover time.
+// as long as the takeover time. now is after the document was loaded: a beat may
+// have come while that took its time.
 func (o *observer) observe(d *document, now time.Time) (silent []string) {
 	seen := make(map[string]observation, len(d.Members))
 	for id, p := range d.Members {

@@ -20,10 +20,11 @@ type simulated struct {
 	positions map[int]uint64
 	releasing map[int]bool
 	alive     time.Time
+	began     time.Time // when the step began that it is at; zero: it is at none
 }
 
 // group is a subscription whose members take steps in any order. Time passes
-// only between the steps.
+// between the steps, and while a member waits for the document to be loaded.
 type group struct {
 	stored  []byte
 	now     time.Time
@@ -66,12 +67,16 @@ func (g *group) step(t *rapid.T, id string) {
 		delete(g.members, id) // it gives up
 		return
 	}
+	if m.began.IsZero() {
+		m.began = g.now
+	}
 	for i := range m.positions {
 		if !m.releasing[i] {
 			m.positions[i]++ // it deals with something
 		}
 	}
-	s := saved{change: change{positions: m.positions, given: slices.Collect(maps.Keys(m.releasing)), at: g.now}}
+	s := saved{change: change{positions: m.positions, given: slices.Collect(maps.Keys(m.releasing)), at: m.began}, loaded: g.now}
+	m.began = time.Time{}
 	d := g.load(t)
 	before := d.Partitions
 	_, err := m.t.apply(d, &s)
@@ -83,7 +88,7 @@ func (g *group) step(t *rapid.T, id string) {
 		t.Fatal(err)
 	}
 	g.store(t, d)
-	m.alive = g.now
+	m.alive = s.at
 	for _, i := range s.given {
 		delete(m.positions, i)
 	}
@@ -142,6 +147,11 @@ func TestPartitionsHaveOneOwner(t *testing.T) {
 			},
 			"step":  func(t *rapid.T) { g.step(t, pick(t)) },
 			"step2": func(t *rapid.T) { g.step(t, pick(t)) },
+			"begin": func(t *rapid.T) { // and load the document at the next step
+				if m := g.members[pick(t)]; m.began.IsZero() {
+					m.began = g.now
+				}
+			},
 			"pass":  func(t *rapid.T) { g.now = g.now.Add(time.Second) },
 			"die":   func(t *rapid.T) { delete(g.members, pick(t)) },
 			"leave": func(t *rapid.T) {
@@ -278,6 +288,33 @@ func FuzzDocument(f *testing.F) {
 		}
 		if _, err := decodeDocument("x", again); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// What a member sees may have been written while it waited for it: that is when the
+// other's silence begins, at the earliest.
+func TestSilenceBeginsWhenTheDocumentWasLoaded(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		options := sharedOf(backend.ConsumeOptions{Partitions: 2, TakeoverAfter: 8 * time.Second})
+		g := &group{now: time.Unix(0, 0), options: options, members: map[string]*simulated{}}
+		g.store(t, newDocument(options, 0))
+		g.join(t)
+		g.join(t)
+		a, b := "member-1", "member-2"
+		for range 2 {
+			g.step(t, a)
+			g.step(t, b)
+		}
+		loading := rapid.IntRange(0, 4).Draw(t, "loading")
+		g.members[a].began = g.now
+		g.now = g.now.Add(time.Duration(loading) * time.Second)
+		g.step(t, b)
+		g.step(t, a)
+		for range 8 { // b is silent from now on, and a isn't
+			g.now = g.now.Add(time.Second)
+			g.step(t, a)
+			g.wantOneOwner(t)
 		}
 	})
 }

@@ -57,7 +57,8 @@ type Store interface {
 	Load(ctx context.Context, key string) (value []byte, revision uint64, err error)
 
 	// Save stores a value where the key still has the revision, and returns its
-	// new one; else [ErrRevision]. revision 0: where there is none.
+	// new one; else [ErrRevision], which is backend.ErrOutcomeUnknown as well where it
+	// may have been stored. revision 0: where there is none.
 	Save(ctx context.Context, key string, value []byte, revision uint64) (uint64, error)
 
 	// Remove removes a value where it still has the revision; else [ErrRevision].

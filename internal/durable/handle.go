@@ -80,17 +80,25 @@ func (t *term) finished(it *item, held bool) {
 	case it.request != nil:
 		t.carried = append(t.carried, *it.request)
 		if held {
-			t.held[it.request.Stream] = true
+			t.hold(it.request.Stream, it.request.Position)
 		} else {
 			delete(t.held, it.request.Stream)
 		}
 	case it.parked != nil && t.options.OnPark == backend.HoldStream:
-		t.held[it.commit.StreamUUID] = true
+		t.hold(it.commit.StreamUUID, it.commit.Position)
 	}
 	if t.dealt.IsZero() {
 		t.dealt = time.Now()
 	}
 	t.work.complete(it)
+}
+
+// hold has an event stream wait from a position on. What comes before was handled
+// when that was parked, and may be given once more.
+func (t *term) hold(streamUUID string, position uint64) {
+	if first, held := t.held[streamUUID]; !held || position < first {
+		t.held[streamUUID] = position
+	}
 }
 
 // retryDelay is how long to wait after an attempt, counted from 1.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/tributary-es/tributary/backend"
 )
 
@@ -180,12 +182,16 @@ func (s *Subscriptions) DiscardParked(ctx context.Context, name string, position
 
 // ask asks for something about a parked commit.
 func (s *Subscriptions) ask(ctx context.Context, name string, position uint64, discard bool) error {
+	asked := false
 	return s.change(ctx, name, func(d *document) error {
 		p, err := s.readParking(ctx, name, d)
 		if err != nil {
 			return err
 		}
 		e := p.find(position)
+		if e == nil && asked {
+			return nil // it was done, and the answer was lost
+		}
 		if e == nil {
 			return fmt.Errorf("%w: %q, position %d", backend.ErrNotParked, name, position)
 		}
@@ -196,7 +202,8 @@ func (s *Subscriptions) ask(ctx context.Context, name string, position uint64, d
 		if len(d.Requests) >= maxRequests {
 			return fmt.Errorf("%w: %d requests about what %q has parked wait for its members", backend.ErrUnavailable, len(d.Requests), name)
 		}
-		d.Requests = append(d.Requests, request{Stream: e.Stream, Position: position, Discard: discard})
+		d.Requests = append(d.Requests, request{Stream: e.Stream, Position: position, Discard: discard, ID: uuid.NewString()})
+		asked = true
 		return nil
 	})
 }

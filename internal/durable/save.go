@@ -22,6 +22,7 @@ type change struct {
 // saved is what became of it.
 type saved struct {
 	change
+	loaded  time.Time // when the document was
 	err     error
 	doc     *document
 	wrote   bool
@@ -53,6 +54,7 @@ func (t *term) save(ctx context.Context, c change) saved {
 	s := saved{change: c}
 	nothing := errors.New("nothing to change")
 	_, _, err := t.s.update(ctx, t.name, func(d *document) (*document, error) {
+		s.loaded = time.Now()
 		changed, err := t.apply(d, &s)
 		if err == nil && !changed && !c.beat {
 			err = nothing
@@ -99,7 +101,7 @@ func (t *term) apply(d *document, s *saved) (changed bool, err error) {
 			changed = true
 		}
 	}
-	for _, id := range t.watch.observe(d, s.at) {
+	for _, id := range t.watch.observe(d, s.loaded) {
 		if id != t.id {
 			d.remove(id)
 			changed = true
@@ -173,7 +175,7 @@ func (t *term) giveUp(given []int) {
 		delete(t.owned, i)
 		t.leaving--
 	}
-	maps.DeleteFunc(t.held, func(streamUUID string, _ bool) bool { return gone(streamUUID) })
+	maps.DeleteFunc(t.held, func(streamUUID string, _ uint64) bool { return gone(streamUUID) })
 	maps.DeleteFunc(t.accepted, func(_ uint64, r request) bool { return gone(r.Stream) })
 	if len(t.owned) == 0 && t.reader != nil {
 		t.reader.stop()
@@ -193,7 +195,7 @@ func (t *term) acquire(claimed []int, p *parking) {
 	if p != nil {
 		for _, e := range p.commits {
 			if slices.Contains(claimed, partitionOf(e.Stream, len(t.doc.Partitions))) {
-				t.held[e.Stream] = true
+				t.hold(e.Stream, e.Position)
 			}
 		}
 	}

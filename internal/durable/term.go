@@ -2,6 +2,7 @@ package durable
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tributary-es/tributary/backend"
@@ -42,7 +43,7 @@ type term struct {
 	owned    map[int]*ownership
 	reached  uint64             // the position up to which all that those cover was read, where they aren't to be given up
 	leaving  int                // how many of them are to be given up
-	held     map[string]bool    // the event streams that wait for what is parked of them
+	held     map[string]uint64  // the event streams that wait for what is parked of them, from the first such position on
 	accepted map[uint64]request // by position: those that are being carried out
 	carried  []request          // those that were, which the document is yet to be told
 	work     work
@@ -60,6 +61,7 @@ type ownership struct {
 	index     int
 	reached   uint64  // the position up to which all its commits were given to lanes; or term.reached, where that is more
 	pending   []*item // those that are not dealt with, in order, and some that are
+	done      int     // how many of pending are
 	running   int     // handlers
 	releasing bool    // it is to be given up as soon as none is
 }
@@ -68,12 +70,28 @@ type ownership struct {
 func (t *term) position(o *ownership) uint64 {
 	for len(o.pending) > 0 && o.pending[0].done {
 		o.pending = o.pending[1:]
+		o.done--
 	}
 	if len(o.pending) > 0 {
 		return o.pending[0].commit.Position - 1
 	}
 	return t.readUpTo(o)
 }
+
+// deal notes that an item is dealt with. Those behind one that isn't are forgotten
+// now and then: it may take for ever.
+func (o *ownership) deal(it *item) {
+	it.done = true
+	it.commit.Events = nil
+	if o.done++; o.done >= maxDone && o.done > len(o.pending)/2 {
+		o.pending = slices.DeleteFunc(o.pending, func(it *item) bool { return it.done })
+		o.done = 0
+	}
+}
+
+// maxDone is how many items that are dealt with are kept, or as many as there are
+// others.
+const maxDone = 64
 
 // readUpTo is up to where a partition's commits were given to lanes.
 func (t *term) readUpTo(o *ownership) uint64 {
@@ -90,7 +108,7 @@ func newTerm(m *member, id string, now time.Time, d *document) *term {
 		epoch:    d.Epoch,
 		doc:      d,
 		owned:    make(map[int]*ownership),
-		held:     make(map[string]bool),
+		held:     make(map[string]uint64),
 		accepted: make(map[uint64]request),
 		alive:    now,
 		saves:    make(chan saved, 1),
@@ -130,7 +148,7 @@ func (t *term) loop() error {
 		// others may have taken over.
 		now := time.Now()
 		due := t.alive.Add(t.doc.Options.TakeoverAfter * 3 / 4)
-		if !now.Before(due) {
+		if !now.Before(due) || !now.Round(0).Before(due.Round(0)) { // by the clock on the wall, too: the other stands still while the machine sleeps
 			return errSilent
 		}
 		t.work.start()

@@ -44,12 +44,20 @@ func (s *Subscriptions) save(ctx context.Context, name string, d *document, revi
 
 // update changes a subscription's document, and returns it as it then is. change
 // is given the document as it is stored, nil where there is none, and is called
-// again where someone else changed it meanwhile.
+// again where someone else changed it meanwhile, or it may have been changed
+// already. It returns backend.ErrOutcomeUnknown where that could not be found out.
 func (s *Subscriptions) update(ctx context.Context, name string, change func(*document) (*document, error)) (*document, uint64, error) {
+	open := false // whether a change may be stored, or may yet be
+	failed := func(err error) error {
+		if open {
+			return fmt.Errorf("%w: changing the subscription %q: %v", backend.ErrOutcomeUnknown, name, err)
+		}
+		return fmt.Errorf("changing the subscription %q: %w", name, err)
+	}
 	for tries := 0; ; tries++ {
 		d, revision, err := s.load(ctx, name)
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, failed(err)
 		}
 		if d, err = change(d); err != nil {
 			return nil, 0, err
@@ -58,10 +66,11 @@ func (s *Subscriptions) update(ctx context.Context, name string, change func(*do
 			return d, revision, nil
 		}
 		if !errors.Is(err, ErrRevision) {
-			return nil, 0, err
+			return nil, 0, failed(err)
 		}
+		open = errors.Is(err, backend.ErrOutcomeUnknown)
 		if !pause(ctx, min(tries, 4)) {
-			return nil, 0, fmt.Errorf("changing the subscription %q: %w", name, ctx.Err())
+			return nil, 0, failed(ctx.Err())
 		}
 	}
 }

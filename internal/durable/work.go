@@ -70,7 +70,7 @@ func (w *work) start() {
 		l := w.runnable[0]
 		w.runnable = w.runnable[1:]
 		it := l.items[0]
-		if it.request == nil && it.parked == nil && w.t.held[l.stream] {
+		if first, held := w.t.held[l.stream]; held && it.request == nil && it.parked == nil && it.commit.Position >= first {
 			it.parked = w.t.parkedEvent(it.commit, result{err: errBehind})
 		}
 		w.running++
@@ -113,7 +113,9 @@ func (w *work) ended(r result) {
 
 // complete takes the first item, which is dealt with, out of its lane.
 func (w *work) complete(it *item) {
-	it.done = true
+	if it.request == nil { // others aren't among the pending
+		it.part.deal(it)
+	}
 	w.inFlight--
 	l := it.lane
 	l.items = l.items[1:]
