@@ -138,7 +138,7 @@ var damageKinds = []damageKind{
 	{name: "a bit of data or checksum, after kill -9", killed: true, do: flipIn(data)},
 	{name: "a bit of a subject, after kill -9", killed: true, do: flipIn(subject)},
 	{name: "a bit of a length, sequence or time, after kill -9", killed: true, do: flipFixed},
-	{name: "a block truncated", do: truncateBlock},
+	{name: "a block truncated", unnoticed: true, do: truncateBlock},
 	{name: "a block truncated, after kill -9", killed: true, do: truncateBlock},
 	{name: "a page of zeros", unnoticed: true, do: zeroPage},
 	{name: "a page of zeros, after kill -9", killed: true, do: zeroPage},
