@@ -16,7 +16,7 @@ type assembly struct {
 	keep  func(uuid string) bool // false for event streams to pass over; nil: none
 
 	known  continuity
-	trusts bool // that nothing is missing: who reads one event stream sees to that
+	trusts bool // that nothing is missing: who reads one event stream sees to that, but for the first commit
 
 	commit  commit // the one begun
 	subject string // of the message before

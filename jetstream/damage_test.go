@@ -141,6 +141,13 @@ func TestEventsThatTheServerPassesOverAreNamed(t *testing.T) {
 			_, err := subscribed(t, s, backend.SubscribeOptions{From: backend.AfterPosition(after)})
 			want(t, err)
 		})
+		t.Run("Subscribe to the event stream "+name, func(t *testing.T) {
+			_, err := subscribed(t, s, backend.SubscribeOptions{Stream: "x", From: backend.AfterPosition(after)})
+			corrupted, ok := errors.AsType[*backend.CorruptedError](err)
+			if !ok || corrupted.StreamUUID != "x" || corrupted.FirstVersion != 3 || corrupted.LastVersion != 4 {
+				t.Errorf("error %v, want the versions 3 to 4 of x", err)
+			}
+		})
 	}
 	t.Run("a named subscription, however often it is begun", func(t *testing.T) {
 		for range 2 {
@@ -158,6 +165,10 @@ func TestEventsThatTheServerPassesOverAreNamed(t *testing.T) {
 		events, err = subscribed(t, s, backend.SubscribeOptions{From: backend.AfterPosition(next - 1)})
 		if err != nil || len(events) != 2 {
 			t.Errorf("Subscribe: %d events, error %v, want 2", len(events), err)
+		}
+		events, err = subscribed(t, s, backend.SubscribeOptions{Stream: "x", From: backend.AfterPosition(next - 1)})
+		if err != nil || len(events) != 2 {
+			t.Errorf("Subscribe to the event stream: %d events, error %v, want 2", len(events), err)
 		}
 	})
 	t.Run("until they are truncated", func(t *testing.T) {
@@ -189,6 +200,24 @@ func TestWhatReplacesADamagedMessageIsKept(t *testing.T) {
 				wantStream(t, s.again(jetstream.Config{}), "x", 3)
 			},
 		},
+		"beginning anew by an import": {
+			func(s *store) error {
+				if err := s.DeleteStream(s.t.Context(), backend.Stream{UUID: "x"}, uuid.Nil); err != nil {
+					return err
+				}
+				_, err := backend.Import(s.t.Context(), s, func(yield func(backend.StreamAppend, error) bool) {
+					yield(backend.StreamAppend{StreamUUID: "x", Expected: backend.NoStream(), Events: identified(1)}, nil)
+				}, backend.ImportOptions{}, uuid.Nil)
+				return err
+			},
+			func(t *testing.T, s *store) {
+				for _, b := range []*store{s, s.again(jetstream.Config{})} {
+					wantStream(t, b, "x", 1)
+				}
+				s.append("x", backend.ExactVersion(1), identified(1))
+				wantStream(t, s.again(jetstream.Config{}), "x", 2)
+			},
+		},
 		"truncating all": {
 			func(s *store) error { return s.Truncate(s.t.Context(), "x", 6, uuid.Nil) },
 			func(t *testing.T, s *store) {
@@ -211,6 +240,62 @@ func TestWhatReplacesADamagedMessageIsKept(t *testing.T) {
 				t.Fatal(err)
 			}
 			replace.want(t, s)
+		})
+	}
+}
+
+// What is acknowledged may be erased until the server was asked whether it remained,
+// and what it replaces is gone.
+func TestWhatReplacesADamagedMessageIsUnknownUntilItIsFound(t *testing.T) {
+	// What happens between that it is stored and that the caller knows.
+	for name, meanwhile := range map[string]func(t *testing.T, s *store, p *proxy, cancel func()){
+		"no answer to whether it is there": func(t *testing.T, _ *store, p *proxy, cancel func()) {
+			const asking = "$JS.API.STREAM.MSG.GET.EVENTS"
+			p.take()
+			p.on(func(subject string) fate {
+				if subject == asking {
+					return swallow
+				}
+				return arrives
+			})
+			p.set(flowing)
+			eventually(t, "it is asked for", func() bool { return p.seen(asking) > 0 })
+			cancel()
+		},
+		"no room to write it again": func(t *testing.T, s *store, p *proxy, _ func()) {
+			cfg := configOf(t, s.js, jetstream.DefaultStream)
+			cfg.MaxBytes = 1
+			if _, err := s.js.UpdateStream(t.Context(), cfg); err != nil {
+				t.Fatal(err)
+			}
+			p.on(nil)
+			p.set(flowing)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var bad uint64
+			direct := damaged(t, func(s *store) {
+				bad = s.add("x", 1, 2).Position
+				s.add("x", 1)
+			}, func(dir string, records []blockfile.Record) { flip(t, bad)(dir, records) })
+			p := newProxyTo(t, direct.nc.ConnectedUrl())
+			s := openStore(t, p.connect(), jetstream.Config{RequestTimeout: patience})
+			before := direct.lastSeq()
+			p.on(func(subject string) fate {
+				if subject == "events.x" {
+					p.answers = withheld
+				}
+				return arrives
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- s.DeleteStream(ctx, backend.Stream{UUID: "x"}, uuid.Nil) }()
+			eventually(t, "the server has it", func() bool { return direct.lastSeq() > before })
+			meanwhile(t, direct, p, cancel)
+			if err := wantDone(t, done); !errors.Is(err, backend.ErrOutcomeUnknown) || errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrStoreFull) {
+				t.Errorf("error %v, want ErrOutcomeUnknown", err)
+			}
 		})
 	}
 }

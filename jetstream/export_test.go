@@ -18,3 +18,19 @@ var PathsOff = map[string]func(*Backend){
 		b.api.ack = []byte("{}")
 	},
 }
+
+// Waiting is how many writers wait for their turn at a subject.
+func (b *Backend) Waiting(subject string) int {
+	b.queues.mu.Lock()
+	defer b.queues.mu.Unlock()
+	if line := b.queues.open[subject]; line != nil {
+		return len(line.waiting)
+	}
+	return 0
+}
+
+// Idle reports whether nothing was awaited for a while.
+func (b *Backend) Idle() bool { return !b.acks.running.Load() }
+
+// Stuck reports whether the connection is known to take nothing.
+func (b *Backend) Stuck() bool { return b.acks.stuck() }

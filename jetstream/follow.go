@@ -205,7 +205,9 @@ func (f *follower) beforeVersion(ctx context.Context, version uint64) (uint64, e
 	if version > h.state.Version {
 		return h.position, nil
 	}
-	_, after := f.b.seek(ctx, f.one, h, max(version, h.state.First), true)
+	// Without links: those of the head are a hint, and nothing that is read from a
+	// place past the version could tell that they are wrong.
+	_, after := f.b.seek(ctx, f.one, h, max(version, h.state.First), false)
 	return after, nil
 }
 
@@ -428,6 +430,11 @@ func (f *follower) checkVersions(ctx context.Context, c *commit) error {
 		}
 		f.want, f.from = 1, 0 // it was deleted, and this is another
 	}
+	if f.want == 0 && f.id == 0 { // only the chain says what comes before the first commit
+		if err := f.commits.checkContinuity(ctx); err != nil {
+			return err
+		}
+	}
 	if f.want != 0 && c.before() >= f.want {
 		ctx, cancel := within(ctx, f.b.cfg.Timeout)
 		defer cancel()
@@ -482,7 +489,7 @@ func (f *follower) ready(idle bool) bool {
 		f.caughtUp, f.tell = false, true
 	}
 	return f.tell || idle && (len(f.events) > 0 || f.passed > 0) ||
-		len(f.events) >= f.options.BatchSize || f.passed >= passLimit*f.options.BatchSize
+		len(f.events) >= f.options.BatchSize || f.passed/passLimit >= f.options.BatchSize
 }
 
 // batch returns what is to be yielded, once.

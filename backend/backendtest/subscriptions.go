@@ -142,6 +142,21 @@ func waitForClauses(t *testing.T, b backend.Backend) {
 		cancel()
 		wantErr(t, backend.WaitFor(ctx, b, s.id, 1<<60), context.Canceled)
 	})
+	t.Run("WaitFor waits for the subscription to be made", func(t *testing.T) {
+		t.Parallel()
+		s := subscribed(t, b, 1)
+		position := s.streams[0].add(1).Position
+		ctx, cancel := context.WithTimeout(s.ctx, time.Second) // in which it is found to be missing
+		defer cancel()
+		err := backend.WaitFor(ctx, b, s.id, position)
+		wantErr(t, err, backend.ErrSubscriptionNotFound)
+		wantErr(t, err, context.DeadlineExceeded)
+		waited := make(chan error, 1)
+		go func() { waited <- backend.WaitFor(s.ctx, b, s.id, position) }()
+		s.start(nil)
+		must(t, <-waited)
+		s.until(1)
+	})
 	t.Run("WaitFor ends with ErrSubscriptionNotFound when the subscription is deleted", func(t *testing.T) {
 		t.Parallel()
 		s := subscribed(t, b, 1)
@@ -151,6 +166,11 @@ func waitForClauses(t *testing.T, b backend.Backend) {
 		c.stop()
 		waited := make(chan error, 1)
 		go func() { waited <- backend.WaitFor(s.ctx, b, s.id, 1<<60) }()
+		select {
+		case err := <-waited:
+			t.Fatalf("it didn't wait, error %v", err)
+		case <-time.After(20 * time.Millisecond): // by when it mostly has seen that it exists
+		}
 		must(t, backend.DeleteSubscription(s.ctx, b, s.id))
 		wantErr(t, <-waited, backend.ErrSubscriptionNotFound)
 	})
@@ -291,7 +311,7 @@ func resetClauses(t *testing.T, b backend.Backend) {
 				s.waitFor(positions[5])
 				again := s.snapshot()[seen:]
 				if len(again) != 6-from || again[0].Position != positions[from] {
-					t.Fatalf("round %d: %d commits were handled again, from position %d on, want %d", round, len(again), again[0].Position, 6-from)
+					t.Fatalf("round %d: %d commits were handled again, want the %d from position %d on: %+v", round, len(again), 6-from, positions[from], again)
 				}
 				wantHandledInOrder(t, again)
 				if !running {

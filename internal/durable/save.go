@@ -179,7 +179,7 @@ func (t *term) giveUp(given []int) {
 	maps.DeleteFunc(t.accepted, func(_ uint64, r request) bool { return gone(r.Stream) })
 	if len(t.owned) == 0 && t.reader != nil {
 		t.reader.stop()
-		t.reader = nil
+		t.reader, t.failed = nil, nil
 	}
 }
 
@@ -207,7 +207,7 @@ func (t *term) acquire(claimed []int, p *parking) {
 		after = min(after, o.reached)
 	}
 	t.reached = after
-	t.reader = t.read(after)
+	t.reader, t.failed = t.read(after), nil
 }
 
 // accept begins with what is asked for about parked commits.

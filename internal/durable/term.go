@@ -2,6 +2,7 @@ package durable
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -39,6 +40,7 @@ type term struct {
 	ctx    context.Context // of handlers: ends with the term
 	cancel context.CancelFunc
 	reader *reader // nil: it has no partition
+	failed error   // what the reader ended with, while what it had read before is dealt with
 
 	owned    map[int]*ownership
 	reached  uint64             // the position up to which all that those cover was read, where they aren't to be given up
@@ -152,6 +154,9 @@ func (t *term) loop() error {
 			return errSilent
 		}
 		t.work.start()
+		if t.failed != nil && t.work.inFlight == 0 {
+			return t.failed
+		}
 		var batches chan fetched
 		if t.reader != nil && t.work.inFlight < inFlightCommits {
 			batches = t.reader.batches
@@ -171,10 +176,14 @@ func (t *term) loop() error {
 		case <-t.ctx.Done():
 			return t.ctx.Err()
 		case f := <-batches:
-			if f.err != nil {
+			switch {
+			case f.err == nil:
+				t.dispatch(f.batch)
+			case errors.Is(f.err, backend.ErrCorrupted):
+				t.failed = f.err // what came before is good, and whoever reads next comes no further
+			default:
 				return f.err
 			}
-			t.dispatch(f.batch)
 		case r := <-t.work.results:
 			if err := t.finish(r); err != nil {
 				return err
