@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/tributary-es/tributary/backend"
 	"github.com/tributary-es/tributary/jetstream/internal/wire"
 )
 
@@ -24,7 +25,8 @@ type assembly struct {
 
 // add adds a message and returns the commit that it completes, of the event
 // stream a.uuid, which is good until the next call; nil: none. What was never
-// finished is dropped.
+// finished is dropped; what was, its last message being there, is damaged where
+// others of it are missing.
 func (a *assembly) add(ctx context.Context, m *stored) (*commit, error) {
 	c := &a.commit
 	if c.complete() {
@@ -94,8 +96,15 @@ func (b *Backend) isReserved(subject string) bool {
 func (a *assembly) addWithin(ctx context.Context, p part) error {
 	c := &a.commit
 	before := uint64(p.rec.Part.Index) - 1
-	if before >= wire.MaxParts || p.position <= before || p.position-before > a.after {
-		return nil // its beginning was never stored
+	if before >= wire.MaxParts || p.position <= before {
+		return nil
+	}
+	if p.position-before > a.after { // what is there of its beginning has come
+		if !p.rec.Part.Last() {
+			return nil // if its last message comes, that tells
+		}
+		return &backend.CorruptedError{StreamUUID: a.uuid, FirstVersion: p.rec.Part.Base + 1, LastVersion: p.rec.State.Version, Position: p.position,
+			Reason: "messages of the commit that ends there are missing"}
 	}
 	positions := make([]uint64, before)
 	for i := range positions {

@@ -91,7 +91,8 @@ type Config struct {
 	// twice as long each time. 0: [DefaultRequestTimeout].
 	RequestTimeout time.Duration
 
-	// Logger is told, at level Debug, of what is retried and why. nil: discard.
+	// Logger is told, at level Debug, of what is retried and why, and, at level Warn,
+	// where [Open] finds that the server lost data. nil: discard.
 	Logger *slog.Logger
 }
 

@@ -1,10 +1,14 @@
 package jetstream_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -398,6 +402,100 @@ func TestASubscriptionDoesNotWaitBehindTheEndOfAStoreThatWentBack(t *testing.T) 
 				}
 			}
 			t.Fatal("the subscription ended without an error")
+		})
+	}
+}
+
+// Who comes new to a store of which the server cut the end can't know what was
+// there, but the server says that something was.
+func TestOpenTellsThatTheServerLostData(t *testing.T) {
+	cut := func(_ *testserver.Server, records []blockfile.Record) error {
+		return os.Truncate(records[2].File, records[2].Start+10) // y was the messages 3 and 4
+	}
+	for name, test := range map[string]struct {
+		damage func(*testserver.Server, []blockfile.Record) error
+		which  string
+	}{
+		"a block cut": {cut, "it doesn't know which"},
+		"a block cut, after kill -9": {func(server *testserver.Server, records []blockfile.Record) error {
+			return errors.Join(cut(server, records), os.Remove(blockfile.Index(server.StoreDir(), jetstream.DefaultStream)))
+		}, "it doesn't know which"},
+		"a block gone": {func(_ *testserver.Server, records []blockfile.Record) error {
+			return os.Remove(records[0].File)
+		}, "4 of those from position 1 to 4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := testserver.Single(t)
+			s := openStore(t, server.Connect(t), jetstream.Config{})
+			s.add("x", 1, 1)
+			s.add("y", 1, 1)
+			restart := func(damage func(*testserver.Server, []blockfile.Record) error) {
+				t.Helper()
+				server.Stop()
+				if damage != nil {
+					records, err := blockfile.Records(server.StoreDir(), jetstream.DefaultStream)
+					if err := errors.Join(err, damage(server, records)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := server.Restart(); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, "the client is back", func() bool { return s.nc.FlushTimeout(time.Second) == nil })
+			}
+			told := func() string {
+				t.Helper()
+				var lines bytes.Buffer
+				logger := slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelWarn}))
+				s.again(jetstream.Config{Logger: logger})
+				return lines.String()
+			}
+			if got := told(); got != "" {
+				t.Errorf("where nothing was lost, the logger was told %q", got)
+			}
+			restart(nil)
+			if got := told(); got != "" {
+				t.Errorf("after a restart without damage, the logger was told %q", got)
+			}
+			restart(test.damage)
+			if got := told(); !strings.Contains(got, "lost") || !strings.Contains(got, test.which) {
+				t.Errorf("the logger was told %q, want %q", got, test.which)
+			}
+			restart(nil)
+			if got := told(); got != "" { // or docs/reliability.md is wrong
+				t.Errorf("after another start, the logger was told %q", got)
+			}
+		})
+	}
+}
+
+// The last message of a commit is stored after all others of it, so that these are
+// missing, even where nothing comes behind it.
+func TestAPartOfTheLastCommitThatCantBeReadIsNamed(t *testing.T) {
+	for _, position := range []uint64{3, 4} {
+		t.Run(fmt.Sprint("message ", position), func(t *testing.T) {
+			s := damaged(t, func(s *store) {
+				parts := s.again(jetstream.Config{EventsPerMessage: 1})
+				parts.add("x", 1, 1)
+				if at := parts.add("x", 3).Position; at != 5 {
+					t.Fatalf("the commit ends at position %d, want 5", at)
+				}
+				if _, err := s.ReadStreamInfo(t.Context(), "x", uuid.Nil); err != nil {
+					t.Fatal(err)
+				}
+			}, flip(t, position))
+			for who, b := range map[string]*store{"who knew": s, "who comes new": s.again(jetstream.Config{})} {
+				for what, options := range map[string]backend.SubscribeOptions{"the event stream": {Stream: "x"}, "all": {}} {
+					events, err := subscribed(t, b, options)
+					if !errors.Is(err, backend.ErrCorrupted) {
+						t.Errorf("%s: a subscription to %s: %d events, error %v, want ErrCorrupted", who, what, len(events), err)
+					}
+				}
+				events, err := readAll(t.Context(), b, backend.ReadAllOptions{})
+				if !errors.Is(err, backend.ErrCorrupted) {
+					t.Errorf("%s: ReadAll: %d events, error %v, want ErrCorrupted", who, len(events), err)
+				}
+			}
 		})
 	}
 }
