@@ -101,7 +101,7 @@ func (b *Backend) request(ctx context.Context, subject string, data []byte, late
 		if errors.Is(err, nats.ErrPermissionViolation) {
 			return nil, notPermitted(err)
 		}
-		err = b.explain(subject, err)
+		err = b.explainWait(subject, err)
 		if b.ended(err) {
 			return nil, fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
 		}
@@ -174,12 +174,22 @@ func (b *Backend) ended(err error) bool {
 // explain adds what the connection knows about a request without an answer: the
 // server reports a missing permission beside it, not in it.
 func (b *Backend) explain(subject string, err error) error {
-	var last error // which may be an old one, of someone else's
-	if errors.Is(err, nats.ErrNoResponders) {
-		last = b.nc.LastError()
-	} else if l := b.acks.looked.Load(); l != nil {
-		last = l.lastError // whose time may be over must not wait for the connection
+	return b.explainBy(b.nc.LastError(), subject, err)
+}
+
+// explainWait is explain for who waited for an answer in acks, and whose time may
+// be over: he must not wait for the connection.
+func (b *Backend) explainWait(subject string, err error) error {
+	var last error
+	if l := b.acks.looked.Load(); l != nil {
+		last = l.lastError
 	}
+	return b.explainBy(last, subject, err)
+}
+
+// explainBy is explain where the connection's last error was last, which may be an
+// old one, of someone else's.
+func (b *Backend) explainBy(last error, subject string, err error) error {
 	if isRefusal(last, subject) || isInboxRefusal(last, b.nc.NewInbox()) {
 		return fmt.Errorf("request to %s: %w (the connection's last error: %w)", subject, err, last)
 	}

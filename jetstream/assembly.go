@@ -128,10 +128,14 @@ func (a *assembly) addWithin(ctx context.Context, p part) error {
 	return nil
 }
 
-// checkBeginning returns an error where the messages are missing that must come
-// before a part of a commit: of a commit that was never finished the first are
-// there, not the last. What was truncated or erased isn't missing.
+// checkBeginning returns an error where p is the last message of a commit of which
+// others are missing: of one that was never finished the last isn't there. What was
+// truncated or erased isn't missing, though a server that was killed meanwhile may
+// have left the end of it.
 func (a *assembly) checkBeginning(ctx context.Context, p part) error {
+	if !p.rec.Part.Last() {
+		return nil // if its last message comes, that tells
+	}
 	ctx, cancel, err := a.b.begin(ctx)
 	if err != nil {
 		return err
@@ -146,5 +150,5 @@ func (a *assembly) checkBeginning(ctx context.Context, p part) error {
 		return nil
 	}
 	return &backend.CorruptedError{StreamUUID: a.uuid, FirstVersion: first, LastVersion: p.rec.State.Version, Position: p.position,
-		Reason: "the first messages of its commit are missing"}
+		Reason: "messages of the commit that ends there are missing"}
 }

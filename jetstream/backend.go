@@ -107,9 +107,8 @@ var (
 //
 // It returns [backend.ErrInvalidArgument] for a bad cfg, [*UnsafeStreamError]
 // for a JetStream stream that exists and would lose events, or isn't of this
-// library's format, [backend.ErrUnavailable] where the server can't be reached or
-// has no JetStream, and, with [Config.RefuseLost], [backend.ErrCorrupted] where
-// the server says that it lost data.
+// library's format, and [backend.ErrUnavailable] where the server can't be
+// reached or has no JetStream.
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {

@@ -43,14 +43,6 @@ type Config struct {
 	// replicas is refused. 0: one at creation, any number otherwise.
 	Replicas int
 
-	// RefuseLost has [Open] return [backend.ErrCorrupted] where the server says that
-	// it lost data of the JetStream stream: it cuts a damaged file where the damage
-	// begins, and goes on (docs/reliability.md). That may also be no more than the
-	// half of an append that it was writing when the power went. The server forgets
-	// it when it is restarted, so that a restart is how to accept the loss. false:
-	// Logger is told, at level Warn.
-	RefuseLost bool
-
 	// Storage is where the server keeps the events; at creation. An existing
 	// JetStream stream that differs is refused. 0: [FileStorage].
 	Storage Storage
@@ -100,7 +92,7 @@ type Config struct {
 	RequestTimeout time.Duration
 
 	// Logger is told, at level Debug, of what is retried and why, and, at level Warn,
-	// when [Open] finds that the server lost data. nil: discard.
+	// where [Open] finds that the server lost data. nil: discard.
 	Logger *slog.Logger
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"slices"
@@ -148,6 +149,18 @@ func TestEventsThatTheServerPassesOverAreNamed(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a member that has x, and not y", func(t *testing.T) {
+		for _, after := range []uint64{0, 1, 2, bad - 1} {
+			var last error
+			for batch, err := range s.Follow(within(t, patience), backend.SubscribeOptions{From: backend.AfterPosition(after)},
+				func(name string) bool { return name == "x" }) {
+				if last = err; batch.CaughtUp {
+					break
+				}
+			}
+			want(t, last)
+		}
+	})
 	t.Run("a named subscription, however often it is begun", func(t *testing.T) {
 		for range 2 {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -178,48 +191,6 @@ func TestEventsThatTheServerPassesOverAreNamed(t *testing.T) {
 			t.Error(err)
 		}
 	})
-}
-
-// What the server passes over may be the beginning of a commit of several messages:
-// unlike one that was never finished, which lacks its end, that is no commit to
-// drop.
-func TestACommitWhoseFirstMessagesArePassedOverIsNamed(t *testing.T) {
-	for name, bad := range map[string]uint64{"the first": 4, "the second": 5} {
-		t.Run(name, func(t *testing.T) {
-			s := damaged(t, func(s *store) {
-				s.again(jetstream.Config{EventsPerMessage: 1}).add("x", 3, 3)
-				s.add("y", 1)
-			}, func(dir string, records []blockfile.Record) { flip(t, bad)(dir, records) })
-			want := func(what string, events []backend.RecordedEvent, err error) {
-				t.Helper()
-				corrupted, ok := errors.AsType[*backend.CorruptedError](err)
-				if !ok || corrupted.StreamUUID != "x" || corrupted.FirstVersion != 4 || corrupted.LastVersion < 5 {
-					t.Errorf("%s: %d events, error %v, want the versions 4 to 6 of x", what, len(events), err)
-				}
-			}
-			events, err := readAll(t.Context(), s, backend.ReadAllOptions{})
-			want("ReadAll", events, err)
-			for what, options := range map[string]backend.SubscribeOptions{"Subscribe": {}, "Subscribe to it": {Stream: "x"}, "Subscribe from within it": {From: backend.AfterPosition(bad)}} {
-				events, err := subscribed(t, s, options)
-				want(what, events, err)
-			}
-			// Going on after each error passes over it.
-			after := uint64(0)
-			for range 3 {
-				if events, err = readAll(t.Context(), s, backend.ReadAllOptions{After: after}); err == nil {
-					break
-				}
-				bad, ok := errors.AsType[*backend.CorruptedError](err)
-				if !ok || bad.Position <= after {
-					t.Fatalf("ReadAll after %d: %v", after, err)
-				}
-				after = bad.Position
-			}
-			if err != nil || len(events) != 1 {
-				t.Errorf("ReadAll after %d: %d events, error %v, want the one of y", after, len(events), err)
-			}
-		})
-	}
 }
 
 func TestASubscriptionToATruncatedEventStreamMissesItsFirstEvents(t *testing.T) {
@@ -452,70 +423,96 @@ func TestASubscriptionDoesNotWaitBehindTheEndOfAStoreThatWentBack(t *testing.T) 
 	}
 }
 
-// Who comes new to a store of which the server lost a part can't know what was
+// Who comes new to a store of which the server cut the end can't know what was
 // there, but the server says that something was.
 func TestOpenTellsThatTheServerLostData(t *testing.T) {
-	for name, damage := range map[string]struct {
-		do    func(t *testing.T, server *testserver.Server, last blockfile.Record)
-		which string
+	cut := func(_ *testserver.Server, records []blockfile.Record) error {
+		return os.Truncate(records[2].File, records[2].Start+10) // y was the messages 3 and 4
+	}
+	for name, test := range map[string]struct {
+		damage func(*testserver.Server, []blockfile.Record) error
+		which  string
 	}{
-		"a block cut, after kill -9": {func(t *testing.T, server *testserver.Server, last blockfile.Record) {
-			if err := os.Remove(blockfile.Index(server.StoreDir(), jetstream.DefaultStream)); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Truncate(last.File, last.Start+10); err != nil {
-				t.Fatal(err)
-			}
+		"a block cut": {cut, "it doesn't know which"},
+		"a block cut, after kill -9": {func(server *testserver.Server, records []blockfile.Record) error {
+			return errors.Join(cut(server, records), os.Remove(blockfile.Index(server.StoreDir(), jetstream.DefaultStream)))
 		}, "it doesn't know which"},
-		"a block gone": {func(t *testing.T, _ *testserver.Server, last blockfile.Record) {
-			if err := os.Remove(last.File); err != nil {
-				t.Fatal(err)
-			}
-		}, "3 of those from position 1 to 3"},
+		"a block gone": {func(_ *testserver.Server, records []blockfile.Record) error {
+			return os.Remove(records[0].File)
+		}, "4 of those from position 1 to 4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := testserver.Single(t)
-			nc := server.Connect(t)
-			openStore(t, nc, jetstream.Config{}).add("x", 1, 1, 1)
-			restart := func(damage func()) {
+			s := openStore(t, server.Connect(t), jetstream.Config{})
+			s.add("x", 1, 1)
+			s.add("y", 1, 1)
+			restart := func(damage func(*testserver.Server, []blockfile.Record) error) {
+				t.Helper()
 				server.Stop()
-				damage()
+				if damage != nil {
+					records, err := blockfile.Records(server.StoreDir(), jetstream.DefaultStream)
+					if err := errors.Join(err, damage(server, records)); err != nil {
+						t.Fatal(err)
+					}
+				}
 				if err := server.Restart(); err != nil {
 					t.Fatal(err)
 				}
-				eventually(t, "the client is back", func() bool { return nc.FlushTimeout(time.Second) == nil })
+				eventually(t, "the client is back", func() bool { return s.nc.FlushTimeout(time.Second) == nil })
 			}
-			open := func(refuse bool) (string, error) {
-				var told bytes.Buffer
-				logger := slog.New(slog.NewTextHandler(&told, &slog.HandlerOptions{Level: slog.LevelWarn}))
-				_, err := jetstream.Open(t.Context(), nc, jetstream.Config{RefuseLost: refuse, Logger: logger})
-				return told.String(), err
-			}
-			wantNothing := func(when string) {
+			told := func() string {
 				t.Helper()
-				for _, refuse := range []bool{false, true} {
-					if told, err := open(refuse); err != nil || told != "" {
-						t.Errorf("%s: error %v, and the logger was told %q", when, err, told)
-					}
-				}
+				var lines bytes.Buffer
+				logger := slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelWarn}))
+				s.again(jetstream.Config{Logger: logger})
+				return lines.String()
 			}
-			restart(func() {})
-			wantNothing("without damage")
-			restart(func() {
-				records, err := blockfile.Records(server.StoreDir(), jetstream.DefaultStream)
-				if err != nil {
+			if got := told(); got != "" {
+				t.Errorf("where nothing was lost, the logger was told %q", got)
+			}
+			restart(nil)
+			if got := told(); got != "" {
+				t.Errorf("after a restart without damage, the logger was told %q", got)
+			}
+			restart(test.damage)
+			if got := told(); !strings.Contains(got, "lost") || !strings.Contains(got, test.which) {
+				t.Errorf("the logger was told %q, want %q", got, test.which)
+			}
+			restart(nil)
+			if got := told(); got != "" { // or docs/reliability.md is wrong
+				t.Errorf("after another start, the logger was told %q", got)
+			}
+		})
+	}
+}
+
+// The last message of a commit is stored after all others of it, so that these are
+// missing, even where nothing comes behind it.
+func TestAPartOfTheLastCommitThatCantBeReadIsNamed(t *testing.T) {
+	for _, position := range []uint64{3, 4} {
+		t.Run(fmt.Sprint("message ", position), func(t *testing.T) {
+			s := damaged(t, func(s *store) {
+				parts := s.again(jetstream.Config{EventsPerMessage: 1})
+				parts.add("x", 1, 1)
+				if at := parts.add("x", 3).Position; at != 5 {
+					t.Fatalf("the commit ends at position %d, want 5", at)
+				}
+				if _, err := s.ReadStreamInfo(t.Context(), "x", uuid.Nil); err != nil {
 					t.Fatal(err)
 				}
-				damage.do(t, server, records[len(records)-1])
-			})
-			if told, err := open(false); err != nil || !strings.Contains(told, "level=WARN") || !strings.Contains(told, damage.which) {
-				t.Errorf("error %v, and the logger was told %q, want %q", err, told, damage.which)
+			}, flip(t, position))
+			for who, b := range map[string]*store{"who knew": s, "who comes new": s.again(jetstream.Config{})} {
+				for what, options := range map[string]backend.SubscribeOptions{"the event stream": {Stream: "x"}, "all": {}} {
+					events, err := subscribed(t, b, options)
+					if !errors.Is(err, backend.ErrCorrupted) {
+						t.Errorf("%s: a subscription to %s: %d events, error %v, want ErrCorrupted", who, what, len(events), err)
+					}
+				}
+				events, err := readAll(t.Context(), b, backend.ReadAllOptions{})
+				if !errors.Is(err, backend.ErrCorrupted) {
+					t.Errorf("%s: ReadAll: %d events, error %v, want ErrCorrupted", who, len(events), err)
+				}
 			}
-			if told, err := open(true); told != "" || !errors.Is(err, backend.ErrCorrupted) || !strings.Contains(err.Error(), damage.which) {
-				t.Errorf("refusing: %v, want ErrCorrupted, %q; the logger was told %q", err, damage.which, told)
-			}
-			restart(func() {})
-			wantNothing("after another start, which accepts the loss")
 		})
 	}
 }

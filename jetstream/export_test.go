@@ -1,5 +1,18 @@
 package jetstream
 
+import (
+	"context"
+	"iter"
+
+	"github.com/tributary-es/tributary/backend"
+)
+
+// Follow is Subscribe as a member of a named subscription does it: for the event
+// streams that keep reports true of.
+func (b *Backend) Follow(ctx context.Context, options backend.SubscribeOptions, keep func(streamUUID string) bool) iter.Seq2[backend.Batch, error] {
+	return b.follow(ctx, options, keep)
+}
+
 // PathsOff switch faster ways of doing something off, each by itself, and all of
 // them.
 var PathsOff = map[string]func(*Backend){

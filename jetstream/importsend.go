@@ -174,7 +174,7 @@ func (im *importer) giveUp(ctx context.Context, all bool) {
 			continue
 		}
 		delete(im.underway, w)
-		w.v, w.err = vUnknown, im.b.explain(w.subject, nats.ErrTimeout)
+		w.v, w.err = vUnknown, im.b.explainWait(w.subject, nats.ErrTimeout)
 		if refused != nil {
 			w.v, w.err = vRefused, notPermitted(refused)
 		}

@@ -10,8 +10,8 @@ import (
 
 // maxListed bounds the erased messages that the server is had to list: it tells
 // of lost data only together with the sequence of each one that is missing, some
-// eight bytes of JSON (nats-server 2.15.2, State in filestore.go).
-const maxListed = 100_000
+// ten bytes of JSON (nats-server 2.15.2, State in filestore.go).
+const maxListed = 50_000
 
 // lostData is what the server says that it lost of a JetStream stream: what it
 // couldn't read when it started, or has found since. It forgets that when it
@@ -21,9 +21,11 @@ type lostData struct {
 	Bytes     uint64   `json:"bytes"`
 }
 
-// checkLost tells the logger, or refuses, where the server says that it lost data.
-// It is the leader's word on its own files, and no other replica's.
-func (b *Backend) checkLost(ctx context.Context, erased uint64) error {
+// warnOfLost tells the logger where the server says that it lost data. It is the
+// leader's word on its own files, which it may have mended from its peers; and a
+// lone server cuts off what it had half written when the power went, too, which
+// nobody was acknowledged. So that it is no reason to refuse the store.
+func (b *Backend) warnOfLost(ctx context.Context, erased uint64) error {
 	if erased > maxListed {
 		b.log.DebugContext(ctx, "the server isn't asked whether it lost data, as it would list all erased messages", "stream", b.cfg.Stream, "erased", erased)
 		return nil
@@ -40,16 +42,11 @@ func (b *Backend) checkLost(ctx context.Context, erased uint64) error {
 	if _, ok := errors.AsType[*apiError](err); ok {
 		return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
 	}
-	lost := info.State.Lost
-	if err != nil || lost == nil {
-		return err
+	if lost := info.State.Lost; err == nil && lost != nil {
+		b.log.WarnContext(ctx, "the server lost messages of the JetStream stream: the last events of some event streams may be missing",
+			"stream", b.cfg.Stream, "bytes", lost.Bytes, "which", lost.which())
 	}
-	if b.cfg.RefuseLost {
-		return fmt.Errorf("%w: the server says that it lost %d bytes of messages: %s", backend.ErrCorrupted, lost.Bytes, lost.which())
-	}
-	b.log.WarnContext(ctx, "the server lost messages of the JetStream stream: the last events of some event streams may be missing",
-		"stream", b.cfg.Stream, "bytes", lost.Bytes, "which", lost.which())
-	return nil
+	return err
 }
 
 func (l *lostData) which() string {

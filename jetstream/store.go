@@ -85,7 +85,7 @@ func (b *Backend) openStream(ctx context.Context) error {
 	b.created = info.Created
 	b.replicas = info.Config.Replicas
 	b.maxBytes = max(info.Config.MaxMsgSize, 0)
-	return b.checkLost(ctx, info.State.Erased)
+	return b.warnOfLost(ctx, info.State.Erased)
 }
 
 // streamInfo asks the leader about the JetStream stream, and how many messages of

@@ -236,7 +236,7 @@ func (b *Backend) publish(ctx context.Context, w *write, wait time.Duration) (ui
 		return 0, vRefused, notPermitted(err)
 	}
 	if err != nil {
-		return 0, vUnknown, b.explain(w.subject, err)
+		return 0, vUnknown, b.explainWait(w.subject, err)
 	}
 	return b.judge(answer, w)
 }

@@ -26,6 +26,7 @@ func subscriptionClauses(t *testing.T, b backend.Backend) {
 	waitForClauses(t, b)
 	describeClauses(t, b)
 	resetClauses(t, b)
+	resetWhileBusyClause(t, b)
 	deleteSubscriptionClauses(t, b)
 }
 
@@ -377,6 +378,50 @@ func resetClauses(t *testing.T, b backend.Backend) {
 			}
 		})
 	}
+}
+
+// resetWhileBusyClause has several members be reset while they are at something.
+func resetWhileBusyClause(t *testing.T, b backend.Backend) {
+	t.Run("ResetSubscription while members handle commits has all of them handled again, each event stream in order and by one member at a time", func(t *testing.T) {
+		t.Parallel()
+		s := subscribed(t, b, 20)
+		s.options.Concurrency = 4
+		busy := newBusy(t)
+		for range 3 {
+			s.start(busy.handle)
+		}
+		s.untilDivided(3)
+		commits := 0
+		for range 4 {
+			for range 3 {
+				for _, one := range s.streams {
+					one.add(1)
+					commits++
+				}
+			}
+			s.untilHandled(commits - 30)
+			seen := len(s.snapshot())
+			must(t, backend.ResetSubscription(s.ctx, b, s.id, 0))
+			var last uint64
+			for _, one := range s.streams {
+				last = one.add(1).Position
+				commits++
+			}
+			s.waitFor(last)
+			got := s.snapshot()
+			wantHandledInOrder(t, got)
+			for _, one := range s.streams {
+				again := got[seen:]
+				for i, c := range again { // less what was still handled when it was reset
+					if c.StreamUUID == one.name && c.Events[0].StreamVersion == 1 {
+						again = again[i:]
+						break
+					}
+				}
+				wantSameEvents(t, one.all(), eventsOf(again, one))
+			}
+		}
+	})
 }
 
 // ofVersion counts the commits that begin with a version.

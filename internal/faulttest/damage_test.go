@@ -12,7 +12,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,11 +34,15 @@ var damages = flag.Int("damages", 15, "how many times TestDamage damages a store
 //
 // A process that knew the store must never see less without an error. One that
 // comes new may, where the server dropped the end of a block: the last commits of
-// an event stream are then missing, and only Open tells that something is. That is
-// counted; anything else fails the test.
+// an event stream are then missing. That is counted, and Open must have warned of
+// it; anything else fails the test.
 func TestDamage(t *testing.T) {
 	t.Parallel()
-	seed := chooseSeed(t)
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64() >> 1
+	}
+	t.Logf("-seed %d", seed)
 	s := makeStore(t, rand.New(rand.NewPCG(seed, 0)))
 	tally := make(map[string]*verdicts)
 	deadline, bounded := t.Deadline()
@@ -58,51 +64,42 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// chooseSeed returns the seed that was asked for, or a random one, and tells it.
-func chooseSeed(t *testing.T) uint64 {
-	t.Helper()
-	seed := *seedFlag
-	if seed == 0 {
-		seed = rand.Uint64() >> 1
-	}
-	t.Logf("-seed %d", seed)
-	return seed
-}
-
 // verdicts counts event streams, or damages.
 type verdicts struct {
 	runs    int
 	whole   int // event streams that were read as they were
 	named   int // those that were an error
 	shorter int // those whose last commits were missing for a new process, without an error
-	untold  int // those of which Open didn't tell either that something was lost
 	began   int // appends that were acknowledged afterwards
+	silent  int // damages of which something was shorter
+	warned  int // of these, those that Open told the logger of
 }
 
 func (v *verdicts) add(o verdicts) {
-	v.runs, v.whole, v.named, v.began = v.runs+o.runs, v.whole+o.whole, v.named+o.named, v.began+o.began
-	v.shorter, v.untold = v.shorter+o.shorter, v.untold+o.untold
+	v.runs, v.whole, v.named, v.shorter, v.began = v.runs+o.runs, v.whole+o.whole, v.named+o.named, v.shorter+o.shorter, v.began+o.began
+	v.silent, v.warned = v.silent+o.silent, v.warned+o.warned
 }
 
 func (v verdicts) String() string {
-	return fmt.Sprintf("%d damages; for a new process %d event streams whole, %d an error, %d shorter (of which Open didn't tell %d); %d appends acknowledged", v.runs, v.whole, v.named, v.shorter, v.untold, v.began)
+	return fmt.Sprintf("%d damages; for a new process %d event streams whole, %d an error, %d shorter without one (%d damages, Open warned of %d); %d appends acknowledged",
+		v.runs, v.whole, v.named, v.shorter, v.silent, v.warned, v.began)
 }
 
 // damageKind is something that is done to a store's files.
 type damageKind struct {
 	name string
 
-	// killed: the server didn't write its index when it ended. There is none then,
-	// or an old one.
+	// killed: the server didn't write its index when it ended: there is an old one, or
+	// none yet.
 	killed bool
 
 	// quiet: the server counts what it can't read, so that not even a new process
 	// sees less without an error.
 	quiet bool
 
-	// unread: the server has an index that fits, and so needn't find what is wrong in
-	// a block as it starts.
-	unread bool
+	// unnoticed: as its index is good, the server may not notice that it lacks
+	// something. Else [jetstream.Open] warns where something is missing.
+	unnoticed bool
 
 	do func(r *rand.Rand, dir string, records []blockfile.Record) (string, error)
 }
@@ -136,14 +133,14 @@ func flipFixed(r *rand.Rand, _ string, records []blockfile.Record) (string, erro
 
 var damageKinds = []damageKind{
 	{name: "a bit of data or checksum", quiet: true, do: flipIn(data)},
-	{name: "a bit of a subject", unread: true, do: flipIn(subject)},
-	{name: "a bit of a length, sequence or time", unread: true, do: flipFixed},
+	{name: "a bit of a subject", unnoticed: true, do: flipIn(subject)},
+	{name: "a bit of a length, sequence or time", unnoticed: true, do: flipFixed},
 	{name: "a bit of data or checksum, after kill -9", killed: true, do: flipIn(data)},
 	{name: "a bit of a subject, after kill -9", killed: true, do: flipIn(subject)},
 	{name: "a bit of a length, sequence or time, after kill -9", killed: true, do: flipFixed},
-	{name: "a block truncated", unread: true, do: truncateBlock},
+	{name: "a block truncated", unnoticed: true, do: truncateBlock},
 	{name: "a block truncated, after kill -9", killed: true, do: truncateBlock},
-	{name: "a page of zeros", unread: true, do: zeroPage},
+	{name: "a page of zeros", unnoticed: true, do: zeroPage},
 	{name: "a page of zeros, after kill -9", killed: true, do: zeroPage},
 	{name: "a block gone", do: removeBlock},
 	{name: "the index gone", quiet: true, do: func(_ *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
@@ -152,29 +149,19 @@ var damageKinds = []damageKind{
 	{name: "a bit of the index", quiet: true, do: func(r *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
 		return flipFile(r, blockfile.Index(dir, jetstream.DefaultStream))
 	}},
-	{name: "an old index", quiet: true, do: func(_ *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
-		return "", useOldIndex(dir)
-	}},
+	{name: "an old index", quiet: true, do: oldIndex},
 	{name: "a bit of the JetStream stream's configuration", do: func(r *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
 		return flipFile(r, filepath.Join(blockfile.Dir(dir, jetstream.DefaultStream), "meta.inf"))
 	}},
 }
 
-// keepIndex keeps the index of a server that is stopped, for [useOldIndex].
-func keepIndex(dir string) error {
-	index, err := os.ReadFile(blockfile.Index(dir, jetstream.DefaultStream))
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, "index.old"), index, 0o600)
-}
-
-func useOldIndex(dir string) error {
+// oldIndex puts back the index of an earlier moment.
+func oldIndex(_ *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
 	old, err := os.ReadFile(filepath.Join(dir, "index.old"))
 	if err != nil {
-		return err
+		return "", err
 	}
-	return os.WriteFile(blockfile.Index(dir, jetstream.DefaultStream), old, 0o600)
+	return "", os.WriteFile(blockfile.Index(dir, jetstream.DefaultStream), old, 0o600)
 }
 
 func flipFile(r *rand.Rand, path string) (string, error) {
@@ -231,50 +218,41 @@ func removeBlock(r *rand.Rand, dir string, _ []blockfile.Record) (string, error)
 	return filepath.Base(path), os.Remove(path)
 }
 
-// derived makes n events, of which all that is stored follows from the id.
-func derived(r *rand.Rand, n int) []backend.UnsavedEvent {
+// derived is the event that an id has: all of it comes from the id, so that what is
+// read can be told from what was never stored.
+func derived(id uuid.UUID) backend.UnsavedEvent {
+	return backend.UnsavedEvent{
+		EventUUID:     id,
+		CausationID:   uuid.NewSHA1(id, []byte("cause")),
+		CorrelationID: id,
+		EventType:     "Happened" + id.String()[:4],
+		Data:          bytes.Repeat(id[:8], 1+int(id[0])%20),
+		Metadata:      []byte("about " + id.String()[:8]),
+		CreatedAt:     time.Unix(int64(id[1])<<8+int64(id[2]), int64(id[3])).UTC(),
+	}
+}
+
+// derivedEvents makes n events, of ids that a seed repeats.
+func derivedEvents(r *rand.Rand, n int) []backend.UnsavedEvent {
 	events := make([]backend.UnsavedEvent, n)
 	for i := range events {
 		var id uuid.UUID
-		fill(r, &id)
-		events[i] = fromID(id)
+		binary.LittleEndian.PutUint64(id[:], r.Uint64())
+		binary.LittleEndian.PutUint64(id[8:], r.Uint64())
+		events[i] = derived(id)
 	}
 	return events
 }
 
-func fill(r *rand.Rand, id *uuid.UUID) {
-	binary.BigEndian.PutUint64(id[:8], r.Uint64())
-	binary.BigEndian.PutUint64(id[8:], r.Uint64())
-}
-
-func fromID(id uuid.UUID) backend.UnsavedEvent {
-	r := rand.New(rand.NewPCG(binary.BigEndian.Uint64(id[:8]), binary.BigEndian.Uint64(id[8:])))
-	e := backend.UnsavedEvent{EventUUID: id, EventType: fmt.Sprintf("Happened%d", r.IntN(1000)), CreatedAt: time.Unix(r.Int64N(1<<31), r.Int64N(1e9)).UTC()}
-	fill(r, &e.CausationID)
-	fill(r, &e.CorrelationID)
-	for range r.IntN(100) {
-		e.Data = append(e.Data, byte(r.Uint32()))
+// wantDerived returns an error where an event isn't all that its id says.
+func wantDerived(got backend.RecordedEvent) error {
+	want := derived(got.EventUUID)
+	is := backend.UnsavedEvent{EventUUID: got.EventUUID, CausationID: got.CausationID, CorrelationID: got.CorrelationID,
+		EventType: got.EventType, Data: got.Data, Metadata: got.Metadata, CreatedAt: got.CreatedAt}
+	if !reflect.DeepEqual(is, want) {
+		return fmt.Errorf("event %+v, stored was %+v", is, want)
 	}
-	e.Metadata = fmt.Appendf(nil, `{"by":%d}`, r.Uint64())
-	return e
-}
-
-// altered tells what of an event isn't as it was appended; "": nothing.
-func altered(e backend.RecordedEvent) string {
-	want := fromID(e.EventUUID)
-	switch {
-	case e.EventType != want.EventType:
-		return "type"
-	case !bytes.Equal(e.Data, want.Data):
-		return "data"
-	case !bytes.Equal(e.Metadata, want.Metadata):
-		return "metadata"
-	case e.CausationID != want.CausationID, e.CorrelationID != want.CorrelationID:
-		return "causation or correlation"
-	case !e.CreatedAt.Equal(want.CreatedAt):
-		return "time"
-	}
-	return ""
+	return nil
 }
 
 // damageable is a store that is copied for each damage.
@@ -283,9 +261,6 @@ type damageable struct {
 	truth map[string][]uuid.UUID // by event stream, in order
 	whole []uuid.UUID            // of the event stream that was truncated, all there ever were
 }
-
-// names are those of the event streams, always in the same order.
-func (s *damageable) names() []string { return slices.Sorted(maps.Keys(s.truth)) }
 
 // truncatedBefore is the first version that was kept of one event stream.
 const truncatedBefore = 5
@@ -307,9 +282,9 @@ func makeStore(t *testing.T, r *rand.Rand) *damageable {
 	single := openOn(t, nc, cfg)
 	ctx := t.Context()
 	commit := func(b *jetstream.Backend, name string, n int) {
-		events := derived(r, n)
-		for i := range events {
-			s.truth[name] = append(s.truth[name], events[i].EventUUID)
+		events := derivedEvents(r, n)
+		for _, e := range events {
+			s.truth[name] = append(s.truth[name], e.EventUUID)
 		}
 		_, err := backend.Append(ctx, b, name, backend.AnyVersion(), events, uuid.Nil)
 		must(t, err)
@@ -330,7 +305,9 @@ func makeStore(t *testing.T, r *rand.Rand) *damageable {
 			delete(s.truth, "deleted")
 			must(t, b.Truncate(ctx, "truncated", truncatedBefore, uuid.Nil))
 			server.Stop() // for an index of this moment
-			must(t, keepIndex(s.dir))
+			old, err := os.ReadFile(blockfile.Index(s.dir, jetstream.DefaultStream))
+			must(t, err)
+			must(t, os.WriteFile(filepath.Join(s.dir, "index.old"), old, 0o600))
 			must(t, server.Restart())
 		}
 	}
@@ -365,19 +342,20 @@ func (s *damageable) damage(t *testing.T, what string, kind damageKind, r *rand.
 	nc := connectTo(t, server)
 	defer nc.Close()
 	warm := openOn(t, nc, damageConfig)
-	for _, name := range s.names() {
-		if got := s.read(t, warm, name, readForward); got.err != nil || !slices.Equal(got.ids, s.truth[name]) {
+	names := slices.Sorted(maps.Keys(s.truth)) // in an order that the seed repeats
+	for _, name := range names {
+		if got := s.read(warm, name, readForward); got.err != nil || !slices.Equal(got.ids, s.truth[name]) {
 			t.Fatalf("before %s: %s: %d events, error %v", what, name, len(got.ids), got.err)
 		}
 	}
 	server.Stop()
 	if kind.killed {
 		if r.IntN(2) == 0 {
-			what += " with an old index,"
-			must(t, useOldIndex(dir))
+			_, err = oldIndex(r, dir, nil)
 		} else {
-			must(t, os.Remove(blockfile.Index(dir, jetstream.DefaultStream)))
+			err = os.Remove(blockfile.Index(dir, jetstream.DefaultStream))
 		}
+		must(t, err)
 	}
 	records, err := blockfile.Records(dir, jetstream.DefaultStream)
 	must(t, err)
@@ -387,23 +365,23 @@ func (s *damageable) damage(t *testing.T, what string, kind damageKind, r *rand.
 	must(t, server.Restart())
 
 	v := verdicts{runs: 1}
-	var told bytes.Buffer
+	var warnings bytes.Buffer
 	cfg := damageConfig
-	cfg.Logger = slog.New(slog.NewTextHandler(&told, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	cfg.Logger = slog.New(slog.NewTextHandler(&warnings, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	cold := openOn(t, nc, cfg)
-	ways := slices.Sorted(maps.Keys(reads))
-	for _, name := range s.names() {
+	warned := strings.Contains(warnings.String(), "the server lost messages")
+	for _, name := range names {
 		truth := s.truth[name]
 		// In what way the process that knew reads doesn't matter much, but takes time.
-		known := ways[r.IntN(len(ways))]
-		if got := s.read(t, warm, name, reads[known]); !errors.Is(got.err, backend.ErrCorrupted) && (got.err != nil || !slices.Equal(got.ids, truth)) {
+		known := slices.Sorted(maps.Keys(reads))[r.IntN(len(reads))]
+		if got := s.read(warm, name, reads[known]); !errors.Is(got.err, backend.ErrCorrupted) && !s.isWhole(got, name, known) {
 			t.Errorf("%s: a process that knew reads %d of %d events of %s by %s, error %v", what, len(got.ids), len(truth), name, known, got.err)
 		}
 		worst := &v.whole
-		for _, way := range ways {
-			got := s.read(t, cold, name, reads[way])
+		for way, read := range reads {
+			got := s.read(cold, name, read)
 			switch {
-			case got.err == nil && slices.Equal(got.ids, truth):
+			case s.isWhole(got, name, way):
 			case errors.Is(got.err, backend.ErrCorrupted):
 				worst = &v.named
 			case !kind.quiet && s.isShorter(got, name):
@@ -416,17 +394,26 @@ func (s *damageable) damage(t *testing.T, what string, kind damageKind, r *rand.
 		}
 		*worst++
 	}
-	lost := told.Len() > 0
-	if v.shorter > 0 && !lost {
-		v.untold = v.shorter
-	}
-	if v.untold > 0 && !kind.unread || kind.quiet && lost {
-		t.Errorf("%s: %d event streams are shorter for a new process, and Open told %q", what, v.shorter, told.String())
+	if v.shorter > 0 {
+		v.silent++
+		if warned {
+			v.warned++
+		} else if !kind.unnoticed {
+			t.Errorf("%s: a new process reads %d event streams shorter, and Open didn't warn of it", what, v.shorter)
+		}
 	}
 	s.checkAll(t, what, warm)
 	s.checkAll(t, what, cold)
 	v.began = s.appendAfter(t, what, warm, r)
 	return v
+}
+
+// isWhole reports whether what was read is what there was. Where the server lost
+// its note that it erased something, that is there again: a subscription shows what
+// is stored.
+func (s *damageable) isWhole(got reading, name, way string) bool {
+	return got.err == nil && (slices.Equal(got.ids, s.truth[name]) ||
+		name == "truncated" && way == "Subscribe" && slices.Equal(got.ids, s.whole))
 }
 
 // isShorter reports whether what was read lacks the last events, or all; and, where
@@ -486,19 +473,17 @@ var reads = map[string]readBy{
 	},
 }
 
-// read reads an event stream, of which no event may be altered.
-func (s *damageable) read(t *testing.T, b *jetstream.Backend, name string, by readBy) reading {
-	t.Helper()
+func (s *damageable) read(b *jetstream.Backend, name string, by readBy) reading {
 	ctx, cancel := context.WithTimeout(context.Background(), patience/4)
 	defer cancel()
 	events, err := by(ctx, b, name)
 	got := reading{err: err}
 	for _, e := range events {
-		if what := altered(e); what != "" {
-			t.Errorf("the %s of event %d of %s isn't what was appended: %+v", what, e.StreamVersion, name, e)
-		}
 		if e.StreamUUID == name {
 			got.ids = append(got.ids, e.EventUUID)
+		}
+		if got.err == nil {
+			got.err = wantDerived(e)
 		}
 	}
 	return got
@@ -524,8 +509,8 @@ func (s *damageable) checkAll(t *testing.T, what string, b *jetstream.Backend) {
 				skipped = true // of others, too, what is missing up to its position
 			}
 			for _, e := range batch {
-				if part := altered(e); part != "" {
-					t.Errorf("%s: ReadAll: the %s of event %d of %s isn't what was appended: %+v", what, part, e.StreamVersion, e.StreamUUID, e)
+				if err := wantDerived(e); err != nil {
+					t.Errorf("%s: ReadAll: %v", what, err)
 				}
 				if e.StreamUUID == "truncated" || e.StreamUUID == "deleted" {
 					continue // of which more may be stored than is shown
@@ -556,20 +541,20 @@ func (s *damageable) checkAll(t *testing.T, what string, b *jetstream.Backend) {
 // acknowledged must get the next version, and be there.
 func (s *damageable) appendAfter(t *testing.T, what string, b *jetstream.Backend, r *rand.Rand) (acknowledged int) {
 	t.Helper()
-	for _, name := range s.names() {
+	for _, name := range slices.Sorted(maps.Keys(s.truth)) {
 		truth := s.truth[name]
 		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 		version := uint64(len(truth))
 		if name == "truncated" {
 			version += truncatedBefore - 1
 		}
-		events := derived(r, 2)
+		events := derivedEvents(r, 2)
 		res, err := backend.Append(ctx, b, name, backend.ExactVersion(version), events, uuid.Nil)
 		cancel()
 		switch {
 		case err == nil && res.Version == version+2:
 			acknowledged++
-			got := s.read(t, b, name, readForward)
+			got := s.read(b, name, readForward)
 			want := append(slices.Clone(truth), events[0].EventUUID, events[1].EventUUID)
 			if !errors.Is(got.err, backend.ErrCorrupted) && !slices.Equal(got.ids, want) {
 				t.Errorf("%s: after an append %s has %d events, want %d, error %v", what, name, len(got.ids), len(want), got.err)

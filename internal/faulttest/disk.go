@@ -25,7 +25,7 @@ const (
 // to system calls of the process.
 type Disk struct {
 	cmd    *exec.Cmd
-	calls  string // the file that strace lists them in
+	log    string // where strace writes what it sees
 	mu     sync.Mutex
 	healed bool
 }
@@ -37,13 +37,13 @@ func (n *Node) BreakDisk(tb testing.TB, inject string) *Disk {
 	tb.Helper()
 	needStrace(tb)
 	calls, _, _ := strings.Cut(inject, ":")
-	list := filepath.Join(tb.TempDir(), "calls")
-	cmd := exec.Command("strace", "-f", "-o", list, "-p", strconv.Itoa(n.PID()), "-e", "trace="+calls, "-e", "inject="+inject)
+	log := filepath.Join(tb.TempDir(), "strace")
+	cmd := exec.Command("strace", "-f", "-o", log, "-p", strconv.Itoa(n.PID()), "-e", "trace="+calls, "-e", "inject="+inject)
 	dieWithUs(cmd)
 	says, err := cmd.StderrPipe()
 	must(tb, err)
 	must(tb, cmd.Start())
-	d := &Disk{cmd: cmd, calls: list}
+	d := &Disk{cmd: cmd, log: log}
 	tb.Cleanup(d.Heal)
 	watchdog := time.AfterFunc(patience, d.Heal)
 	defer watchdog.Stop()
@@ -61,24 +61,24 @@ func (n *Node) BreakDisk(tb testing.TB, inject string) *Disk {
 	return nil
 }
 
+// WaitHit waits until so many system calls have failed, or were held up.
+func (d *Disk) WaitHit(tb testing.TB, n int) {
+	tb.Helper()
+	must(tb, eventually("the disk is hit", func() error {
+		text, err := os.ReadFile(d.log)
+		if hit := bytes.Count(text, []byte("(INJECTED)\n")) + bytes.Count(text, []byte("(DELAYED)\n")); err != nil || hit < n {
+			return fmt.Errorf("%d of %d calls are, %v", hit, n, err)
+		}
+		return nil
+	}))
+}
+
 // needStrace skips the test where strace can't be used.
 func needStrace(tb testing.TB) {
 	tb.Helper()
 	if _, err := exec.LookPath("strace"); err != nil {
 		tb.Skip("a failing disk takes strace, which isn't there")
 	}
-}
-
-// WaitInjected waits until a system call was changed.
-func (d *Disk) WaitInjected(tb testing.TB) {
-	tb.Helper()
-	must(tb, eventually("the disk fails", func() error {
-		calls, err := os.ReadFile(d.calls)
-		if err == nil && !bytes.Contains(calls, []byte("(INJECTED)")) && !bytes.Contains(calls, []byte("(DELAYED)")) {
-			err = fmt.Errorf("none of %d calls was changed", bytes.Count(calls, []byte("\n")))
-		}
-		return err
-	}))
 }
 
 // Heal ends what [Node.BreakDisk] began.

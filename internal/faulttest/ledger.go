@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -78,9 +77,10 @@ type Ledger struct {
 	reads      int
 	late       time.Duration // the longest that a call outlasted its deadline
 	violations []string
-	more       int    // violations that were not kept
-	forgives   string // what says so is no violation; empty: nothing
-	forgiven   int
+	more       int // violations that were not kept
+
+	forgives func(violation string) bool // nil: none
+	forgiven int
 }
 
 // NewLedger returns an empty ledger.
@@ -97,9 +97,23 @@ func (l *Ledger) violate(format string, args ...any) {
 	l.violateLocked(format, args...)
 }
 
+// Forgive has violations counted, and nothing else, that are known to come of a
+// fault.
+func (l *Ledger) Forgive(known func(violation string) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forgives = known
+}
+
+// Forgiven is how many there were.
+func (l *Ledger) Forgiven() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.forgiven
+}
+
 func (l *Ledger) violateLocked(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	if l.forgives != "" && strings.Contains(text, l.forgives) {
+	if l.forgives != nil && l.forgives(fmt.Sprintf(format, args...)) {
 		l.forgiven++
 		return
 	}
@@ -107,7 +121,7 @@ func (l *Ledger) violateLocked(format string, args ...any) {
 		l.more++
 		return
 	}
-	l.violations = append(l.violations, text)
+	l.violations = append(l.violations, fmt.Sprintf(format, args...))
 }
 
 // Events makes n events with ids.

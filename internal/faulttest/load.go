@@ -34,9 +34,6 @@ type LoadConfig struct {
 	// the newest.
 	Strict bool
 
-	// Forgives is text that makes a violation none. Empty: nothing does.
-	Forgives string
-
 	// Seed makes the random choices. 0: a random one.
 	Seed uint64
 }
@@ -91,9 +88,7 @@ func (c *Cluster) newLoad(tb testing.TB, cfg LoadConfig) *Load {
 	if cfg.Seed == 0 {
 		cfg.Seed = rand.Uint64()
 	}
-	tb.Logf("the load's -seed %d", cfg.Seed)
 	l := &Load{tb: tb, c: c, cfg: cfg, Ledger: NewLedger(), strict: cfg.Strict, name: "load-" + uuid.NewString()[:8]}
-	l.Ledger.forgives = cfg.Forgives
 	for i := range cfg.Parties {
 		client := c.NewClient(tb)
 		store := cfg.Store

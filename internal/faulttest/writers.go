@@ -119,26 +119,6 @@ func (w *Writers) WaitRefused(ways ...string) {
 	}))
 }
 
-// WaitEnded waits until so many more appends have ended, in whatever way.
-func (w *Writers) WaitEnded(n int) {
-	w.tb.Helper()
-	ended := func() (sum int) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		for _, n := range w.outcomes {
-			sum += n
-		}
-		return sum
-	}
-	from := ended()
-	must(w.tb, eventually("appends end", func() error {
-		if now := ended(); now < from+n {
-			return fmt.Errorf("%d of %d have", now-from, n)
-		}
-		return nil
-	}))
-}
-
 // Check compares what was asked with what is stored. Violations fail the test.
 func (w *Writers) Check(b *jetstream.Backend) Result {
 	w.tb.Helper()

@@ -21,12 +21,12 @@ type role string
 
 const (
 	reader   role = "READER"
-	consumer role = "CONSUMER"
 	writer   role = "WRITER"
+	consumer role = "CONSUMER"
 	admin    role = "ADMIN"
 )
 
-var roles = []role{reader, consumer, writer, admin}
+var roles = []role{reader, writer, consumer, admin}
 
 // inbox is the option that keeps a client's answers to itself.
 func (r role) inbox() nats.Option { return nats.CustomInboxPrefix("_INBOX_" + string(r)) }

@@ -23,7 +23,7 @@ import (
 	"github.com/tributary-es/tributary/jetstream"
 )
 
-// wantRoles fails the test where the kinds of clients that connect makes
+// wantRoles fails the test where the three kinds of clients that connect makes
 // aren't what they are with accounts.conf.
 func wantRoles(t *testing.T, s *testserver.Server, credentials func(r role) []nats.Option) {
 	t.Helper()
@@ -166,20 +166,13 @@ func (a *authority) issue(t *testing.T, usage x509.ExtKeyUsage) (certFile, keyFi
 		writeFile(t, "key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}))
 }
 
-// setCertificates puts the server's certificate where tls.conf looks for it.
-func setCertificates(t *testing.T) *authority {
-	t.Helper()
+func TestClientsThroughTLS(t *testing.T) {
+	setPasswords(t)
 	ours := newAuthority(t)
 	certFile, keyFile := ours.issue(t, x509.ExtKeyUsageServerAuth)
 	t.Setenv("NATS_CERT", certFile)
 	t.Setenv("NATS_KEY", keyFile)
 	t.Setenv("NATS_CA", ours.file)
-	return ours
-}
-
-func TestClientsThroughTLS(t *testing.T) {
-	setPasswords(t)
-	ours := setCertificates(t)
 	s := start(t, "tls.conf")
 
 	cert, key := ours.issue(t, x509.ExtKeyUsageClientAuth)
@@ -195,7 +188,11 @@ func TestClientsThroughTLS(t *testing.T) {
 
 func TestWhoIsNotTrustedDoesNotConnect(t *testing.T) {
 	setPasswords(t)
-	ours, theirs := setCertificates(t), newAuthority(t)
+	ours, theirs := newAuthority(t), newAuthority(t)
+	certFile, keyFile := ours.issue(t, x509.ExtKeyUsageServerAuth)
+	t.Setenv("NATS_CERT", certFile)
+	t.Setenv("NATS_KEY", keyFile)
+	t.Setenv("NATS_CA", ours.file)
 	s := start(t, "tls.conf")
 	trust := nats.RootCAs(ours.file)
 	ourCert, ourKey := ours.issue(t, x509.ExtKeyUsageClientAuth)

@@ -77,8 +77,8 @@ func accountClaims(public, name string, jetstream bool) claims {
 	return claims{kind: "account", subject: public, name: name, nats: map[string]any{"limits": limits}}
 }
 
-// setOperator puts JWTs where operator.conf looks for them, and returns the
-// account that has the store.
+// setOperator puts the operator's JWT, and those of the accounts, where
+// operator.conf looks for them, and returns the key of the store's account.
 func setOperator(t *testing.T) (account nkeys.KeyPair) {
 	t.Helper()
 	operator, operatorKey, _ := nkey(t, nkeys.CreateOperator)

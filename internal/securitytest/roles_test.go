@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -113,10 +112,10 @@ var reads = []operation{
 		return wantBatches(backend.ReadAll(ctx, b, backend.ReadAllOptions{}, uuid.Nil), 104)
 	}},
 	{"subscribe to all", "", func(ctx context.Context, b *jetstream.Backend) error {
-		return wantFollowed(ctx, b, backend.SubscribeOptions{From: backend.FromBeginning()}, 104)
+		return wantFollowed(ctx, b, backend.SubscribeOptions{}, 104)
 	}},
-	{"subscribe to an event stream", "", func(ctx context.Context, b *jetstream.Backend) error {
-		return wantFollowed(ctx, b, backend.SubscribeOptions{Stream: "long", From: backend.FromBeginning()}, 100)
+	{"subscribe to one", "", func(ctx context.Context, b *jetstream.Backend) error {
+		return wantFollowed(ctx, b, backend.SubscribeOptions{Stream: "short"}, 3)
 	}},
 	{"all under a name", "", func(ctx context.Context, b *jetstream.Backend) error {
 		return wantBatches(backend.ReadAll(ctx, b, backend.ReadAllOptions{Under: "none"}, uuid.Nil), 0)
@@ -141,9 +140,10 @@ func wantBatches(seq func(func([]backend.RecordedEvent, error) bool), want int) 
 	return wantNumber(n, want, nil)
 }
 
+// wantFollowed follows until there is nothing more.
 func wantFollowed(ctx context.Context, b *jetstream.Backend, options backend.SubscribeOptions, want int) error {
 	n := 0
-	for batch, err := range backend.Subscribe(ctx, b, options) {
+	for batch, err := range b.Subscribe(ctx, options) {
 		if err != nil {
 			return err
 		}
@@ -152,62 +152,6 @@ func wantFollowed(ctx context.Context, b *jetstream.Backend, options backend.Sub
 		}
 	}
 	return wantNumber(n, want, nil)
-}
-
-const bucketInfo = "$JS.API.STREAM.INFO.KV_EVENTS_SUBSCRIPTIONS"
-
-// consumes are named subscriptions, what is to be done about them, and
-// checkpoints, in this order.
-var consumes = []operation{
-	{"consume, and park what fails", bucketInfo, func(ctx context.Context, b *jetstream.Backend) error {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		handled := 0
-		options := backend.ConsumeOptions{Stream: "short", From: backend.FromBeginning(), MaxAttempts: 1, OnPark: backend.SkipCommit}
-		err := backend.Consume(ctx, b, "projection", options, func(_ context.Context, c backend.Commit) error {
-			if handled++; handled == 1 {
-				return errors.New("not today")
-			}
-			cancel()
-			return nil
-		})
-		if errors.Is(err, context.Canceled) {
-			err = nil
-		}
-		return wantNumber(handled, 2, err)
-	}},
-	{"list subscriptions", bucketInfo, func(ctx context.Context, b *jetstream.Backend) error {
-		got, err := backend.Subscriptions(ctx, b)
-		return wantNumber(len(got), 1, err)
-	}},
-	{"wait for one", bucketInfo, func(ctx context.Context, b *jetstream.Backend) error {
-		return backend.WaitFor(ctx, b, "projection", 1)
-	}},
-	{"list what is parked", bucketInfo, func(ctx context.Context, b *jetstream.Backend) error {
-		got, err := backend.Parked(ctx, b, "projection")
-		return wantNumber(len(got), 1, err)
-	}},
-	{"reset one", bucketInfo, func(ctx context.Context, b *jetstream.Backend) error {
-		return backend.ResetSubscription(ctx, b, "projection", 1)
-	}},
-	{"delete one", bucketInfo, func(ctx context.Context, b *jetstream.Backend) error {
-		return backend.DeleteSubscription(ctx, b, "projection")
-	}},
-	{"a checkpoint", bucketInfo, func(ctx context.Context, b *jetstream.Backend) error {
-		checkpoint, err := backend.OpenCheckpoint(ctx, b, "mine")
-		if err != nil {
-			return err
-		}
-		at, err := checkpoint.Load(ctx)
-		if err != nil {
-			return err
-		}
-		if err := checkpoint.Save(ctx, at+3); err != nil {
-			return err
-		}
-		saved, err := checkpoint.Load(ctx)
-		return wantNumber(int(saved), int(at)+3, err)
-	}},
 }
 
 // writes are all the ways to write.
@@ -257,30 +201,6 @@ var writes = []operation{
 	}},
 }
 
-// wantDone does operations, all of which must succeed.
-func wantDone(t *testing.T, b *jetstream.Backend, operations ...[]operation) {
-	t.Helper()
-	for _, op := range slices.Concat(operations...) {
-		if err := op.do(within(t), b); err != nil {
-			t.Errorf("%s: %v", op.name, err)
-		}
-	}
-}
-
-// wantAllRefused does operations, all of which must be refused, and write nothing.
-func wantAllRefused(t *testing.T, b *jetstream.Backend, adminConn *nats.Conn, operations ...[]operation) {
-	t.Helper()
-	before := lastPosition(t, adminConn)
-	for _, op := range slices.Concat(operations...) {
-		start := time.Now()
-		wantRefused(t, op.name, op.do(within(t), b), op.subject)
-		t.Logf("%s: refused after %v", op.name, time.Since(start).Round(time.Millisecond))
-	}
-	if after := lastPosition(t, adminConn); after != before {
-		t.Errorf("the store ends at %d after what was refused, at %d before", after, before)
-	}
-}
-
 // wantRefused fails the test where err isn't the server's refusal to let the
 // client publish to a subject, which nothing was written for, or came only when
 // the time was over.
@@ -310,41 +230,60 @@ func lastPosition(t *testing.T, nc *nats.Conn) uint64 {
 	return s.CachedInfo().State.LastSeq
 }
 
-// filled is a server with accounts.conf, the store that fill makes, and the bucket.
+// filled is a server with accounts.conf and the store that fill makes.
 func filled(t *testing.T) (*testserver.Server, *nats.Conn) {
 	t.Helper()
 	s := startAccounts(t)
 	nc := s.Connect(t, admin.options()...)
-	b := open(t, nc)
-	fill(t, b)
-	if _, err := backend.Subscriptions(within(t), b); err != nil {
-		t.Fatal(err)
-	}
+	fill(t, open(t, nc))
 	return s, nc
 }
 
 func TestAReaderReadsAndEveryWriteIsRefusedBeforeItsTimeIsOver(t *testing.T) {
 	s, adminConn := filled(t)
+	before := lastPosition(t, adminConn)
 	b := open(t, s.Connect(t, reader.options()...))
-	wantAllRefused(t, b, adminConn, consumes, writes)
-	wantDone(t, b, reads)
-}
-
-func TestAConsumerReadsAndConsumesAndEveryWriteIsRefused(t *testing.T) {
-	s, adminConn := filled(t)
-	nc := s.Connect(t, consumer.options()...)
-	b := open(t, nc)
-	wantDone(t, b, reads, consumes)
-	if err := nc.Flush(); err != nil || nc.LastError() != nil {
-		t.Errorf("%v, %v", err, nc.LastError())
+	for _, op := range writes {
+		start := time.Now()
+		wantRefused(t, op.name, op.do(within(t), b), op.subject)
+		t.Logf("%s: refused after %v", op.name, time.Since(start).Round(time.Millisecond))
 	}
-	wantAllRefused(t, b, adminConn, writes)
+	for _, op := range reads {
+		if err := op.do(within(t), b); err != nil {
+			t.Errorf("%s: %v", op.name, err)
+		}
+	}
+	if after := lastPosition(t, adminConn); after != before {
+		t.Errorf("the store ends at %d after a reader's writes, at %d before", after, before)
+	}
 }
 
-func TestAWriterReadsConsumesAndWrites(t *testing.T) {
+func TestAConsumerReadsAndWritesNoEvents(t *testing.T) {
+	s, adminConn := filled(t)
+	before := lastPosition(t, adminConn)
+	b := open(t, s.Connect(t, consumer.options()...))
+	for _, op := range writes {
+		wantRefused(t, op.name, op.do(within(t), b), op.subject)
+	}
+	for _, op := range reads {
+		if err := op.do(within(t), b); err != nil {
+			t.Errorf("%s: %v", op.name, err)
+		}
+	}
+	if after := lastPosition(t, adminConn); after != before {
+		t.Errorf("the store ends at %d after a consumer's writes, at %d before", after, before)
+	}
+}
+
+func TestAWriterReadsAndWrites(t *testing.T) {
 	s, _ := filled(t)
 	nc := s.Connect(t, writer.options()...)
-	wantDone(t, open(t, nc), reads, consumes, writes)
+	b := open(t, nc)
+	for _, op := range append(append([]operation{}, reads...), writes...) {
+		if err := op.do(within(t), b); err != nil {
+			t.Errorf("%s: %v", op.name, err)
+		}
+	}
 	if err := nc.Flush(); err != nil || nc.LastError() != nil {
 		t.Errorf("%v, %v", err, nc.LastError())
 	}
@@ -365,11 +304,13 @@ func TestTruncatingWithinAnEventStreamNeedsThePermissionToPurge(t *testing.T) {
 }
 
 func TestAnAdminDoesEverything(t *testing.T) {
-	s := startAccounts(t)
-	nc := s.Connect(t, admin.options()...)
-	b := open(t, nc) // which makes the store
-	fill(t, b)
-	wantDone(t, b, reads, consumes, writes) // of which the first that consumes makes the bucket
+	s, nc := filled(t) // which Open created
+	b := open(t, nc)
+	for _, op := range append(append([]operation{}, reads...), writes...) {
+		if err := op.do(within(t), b); err != nil {
+			t.Errorf("%s: %v", op.name, err)
+		}
+	}
 	appendTo(t, b, "truncated", events(1), events(1))
 	if err := backend.Truncate(within(t), b, "truncated", 2, uuid.Nil); err != nil {
 		t.Error(err)
@@ -378,71 +319,49 @@ func TestAnAdminDoesEverything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stream, err := js.Stream(within(t), jetstream.DefaultStream)
+	stream, err := js.Stream(within(t), "EVENTS")
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg := stream.CachedInfo().Config
 	cfg.MaxBytes = 1 << 30
 	if _, err := js.UpdateStream(within(t), cfg); err != nil {
-		t.Errorf("update: %v", err)
+		t.Error(err)
 	}
-	snapshot := faulttest.TakeSnapshot(t, nc, jetstream.DefaultStream)
-	whole := stream.CachedInfo().State.LastSeq
-	if err := stream.Purge(within(t), natsjs.WithPurgeSubject("events.long")); err != nil {
-		t.Errorf("purge: %v", err)
+	snapshot := faulttest.TakeSnapshot(t, nc, "EVENTS")
+	end := lastPosition(t, nc)
+	if err := stream.Purge(within(t)); err != nil {
+		t.Error(err)
 	}
-	if err := js.DeleteStream(within(t), jetstream.DefaultStream); err != nil {
-		t.Errorf("delete: %v", err)
+	if err := js.DeleteStream(within(t), "EVENTS"); err != nil {
+		t.Error(err)
 	}
-	snapshot.Restore(t, nc, jetstream.DefaultStream)
-	if got := lastPosition(t, nc); got < whole {
-		t.Errorf("what was restored ends at %d, want %d", got, whole)
+	snapshot.Restore(t, nc, "EVENTS")
+	if restored := lastPosition(t, nc); restored != end {
+		t.Errorf("the restored store ends at %d, the old one did at %d", restored, end)
 	}
-	if err := nc.Flush(); err != nil || nc.LastError() != nil {
-		t.Errorf("%v, %v", err, nc.LastError())
+	if nc.LastError() != nil || s.Connect(t, admin.options()...).LastError() != nil {
+		t.Error(nc.LastError())
 	}
 }
 
-func TestOnlyAnAdminMakesTheStoreAndItsBucket(t *testing.T) {
+func TestOnlyAnAdminMakesTheStore(t *testing.T) {
 	s := startAccounts(t)
-	wantNone := func(subject string, do func(nc *nats.Conn) error) {
-		t.Helper()
-		for _, r := range roles {
-			if r != admin {
-				wantRefused(t, string(r), do(s.Connect(t, r.options()...)), subject)
-			}
-		}
+	for _, r := range []role{reader, writer, consumer} {
+		_, err := jetstream.Open(within(t), s.Connect(t, r.options()...), config)
+		wantRefused(t, string(r), err, "$JS.API.STREAM.CREATE.EVENTS")
 	}
-	wantNone("$JS.API.STREAM.CREATE.EVENTS", func(nc *nats.Conn) error {
-		_, err := jetstream.Open(within(t), nc, config)
-		return err
-	})
-	made := open(t, s.Connect(t, admin.options()...))
-	fill(t, made)
-	for _, r := range []role{consumer, writer} {
-		b := open(t, s.Connect(t, r.options()...))
-		for _, op := range consumes {
-			wantRefused(t, fmt.Sprintf("%s: %s", r, op.name), op.do(within(t), b), "$JS.API.STREAM.CREATE.KV_EVENTS_SUBSCRIPTIONS")
-		}
-	}
-	if _, err := backend.Subscriptions(within(t), made); err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range []role{consumer, writer} {
-		wantDone(t, open(t, s.Connect(t, r.options()...)), consumes)
+	open(t, s.Connect(t, admin.options()...))
+	for _, r := range []role{reader, writer, consumer} {
+		open(t, s.Connect(t, r.options()...))
 	}
 }
 
 func TestNoServiceMayChangeTheJetStreamStream(t *testing.T) {
 	s, adminConn := filled(t)
-	for _, r := range []role{reader, consumer, writer} {
+	for _, r := range []role{reader, writer, consumer} {
 		nc := s.Connect(t, r.options()...)
 		for _, subject := range []string{
-			"$JS.API.STREAM.CREATE.KV_EVENTS_SUBSCRIPTIONS",
-			"$JS.API.STREAM.DELETE.KV_EVENTS_SUBSCRIPTIONS",
-			"$JS.API.STREAM.UPDATE.KV_EVENTS_SUBSCRIPTIONS",
-			"$JS.API.STREAM.PURGE.KV_EVENTS_SUBSCRIPTIONS",
 			"$JS.API.STREAM.DELETE.EVENTS",
 			"$JS.API.STREAM.UPDATE.EVENTS",
 			"$JS.API.STREAM.PURGE.EVENTS",
@@ -464,7 +383,12 @@ func TestNoServiceMayChangeTheJetStreamStream(t *testing.T) {
 			wantDenied(t, r, nc, subject)
 		}
 	}
-	wantDone(t, open(t, adminConn), reads)
+	b := open(t, adminConn)
+	for _, op := range reads {
+		if err := op.do(within(t), b); err != nil {
+			t.Errorf("%s: %v", op.name, err)
+		}
+	}
 }
 
 // wantDenied fails the test where the client may publish to a subject.
