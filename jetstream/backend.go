@@ -76,9 +76,10 @@ type Backend struct {
 	log      *slog.Logger
 	subjects tributary.Subjects
 	api      apiSubjects
-	created  time.Time // when the JetStream stream was
-	replicas int       // of it, when it was opened
-	maxBytes int       // of a message, where the JetStream stream has a limit of its own; 0: none
+	created  time.Time     // when the JetStream stream was
+	replicas int           // of it, when it was opened
+	catchUp  time.Duration // catchUp, but in tests
+	maxBytes int           // of a message, where the JetStream stream has a limit of its own; 0: none
 	heads    *headCache
 	queues   *queues
 	acks     *acks
@@ -127,6 +128,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
 		queues:   newQueues(cfg.EventsPerMessage == 0),
 		acks:     newAcks(nc),
 		done:     make(chan struct{}),
+		catchUp:  catchUp,
 	}
 	b.tails = newTails(b)
 	b.keys = &keys{b: b}

@@ -372,6 +372,13 @@ func TestASubscriptionIsNotCaughtUpBeforeWhatItsProcessHasSeen(t *testing.T) {
 	if events, err = subscribed(t, s, backend.SubscribeOptions{Stream: "y", From: backend.FromBeginning()}); err != nil || len(events) != 2 {
 		t.Errorf("%d events of another, error %v", len(events), err)
 	}
+	t.Run("however long a leader of several replicas is waited for", func(t *testing.T) {
+		s.AsReplicated(500*time.Millisecond, time.Second)
+		events, err := subscribed(t, s, backend.SubscribeOptions{Stream: "x", From: backend.FromBeginning()})
+		if !errors.Is(err, backend.ErrCorrupted) {
+			t.Errorf("%d events, error %v, want ErrCorrupted", len(events), err)
+		}
+	})
 }
 
 // A server that lost its last messages gives their positions once more.

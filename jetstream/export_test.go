@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"iter"
+	"time"
 
 	"github.com/tributary-es/tributary/backend"
 )
@@ -11,6 +12,12 @@ import (
 // streams that keep reports true of.
 func (b *Backend) Follow(ctx context.Context, options backend.SubscribeOptions, keep func(streamUUID string) bool) iter.Seq2[backend.Batch, error] {
 	return b.follow(ctx, options, keep)
+}
+
+// AsReplicated has the backend wait for a leader as it does for one of three
+// replicas, for longer than its timeout.
+func (b *Backend) AsReplicated(timeout, catchUp time.Duration) {
+	b.cfg.Timeout, b.replicas, b.catchUp = timeout, 3, catchUp
 }
 
 // PathsOff switch faster ways of doing something off, each by itself, and all of

@@ -436,9 +436,7 @@ func (f *follower) checkVersions(ctx context.Context, c *commit) error {
 		}
 	}
 	if f.want != 0 && c.before() >= f.want {
-		ctx, cancel := within(ctx, f.b.cfg.Timeout)
-		defer cancel()
-		now, err := f.b.refreshHead(ctx, f.one)
+		now, err := f.leaderHead(ctx)
 		if err != nil {
 			return err
 		}
@@ -457,6 +455,15 @@ func (f *follower) checkVersions(ctx context.Context, c *commit) error {
 	return nil
 }
 
+// leaderHead reads the head from the leader, for as long as it takes to find out
+// that something is lost, whatever [Config.Timeout] is: a subscription would begin
+// again, and never know.
+func (f *follower) leaderHead(ctx context.Context) (*head, error) {
+	ctx, cancel := within(ctx, max(f.b.cfg.Timeout, f.b.lostAfter()+2*f.b.cfg.RequestTimeout))
+	defer cancel()
+	return f.b.refreshHead(ctx, f.one)
+}
+
 // checkCaughtUp finds out whether there is nothing more, where that may be so.
 // What the consumer's replica says must be the leader's word, too.
 func (f *follower) checkCaughtUp(ctx context.Context) error {
@@ -472,9 +479,7 @@ func (f *follower) checkCaughtUp(ctx context.Context) error {
 	if known := f.b.heads.get(f.one.subject); next == nil && known != nil && known.position > max(f.reached, f.scan.after) {
 		// This process has seen more than the leader has. (What was sent of a commit that
 		// was never finished isn't reached.)
-		ctx, cancel := within(ctx, f.b.cfg.Timeout)
-		defer cancel()
-		_, err := f.b.refreshHead(ctx, f.one)
+		_, err := f.leaderHead(ctx)
 		f.asked = false
 		return err
 	}
