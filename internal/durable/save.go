@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/tributary-es/tributary/backend"
 )
 
@@ -189,7 +191,8 @@ func (t *term) acquire(claimed []int, p *parking) {
 		o.reached = t.readUpTo(o)
 	}
 	for _, i := range claimed {
-		t.owned[i] = &ownership{index: i, reached: t.doc.Partitions[i].Position}
+		at := t.doc.Partitions[i].Position
+		t.owned[i] = &ownership{index: i, began: at, reached: at}
 		t.partitions.set(i, true)
 	}
 	if p != nil {
@@ -229,6 +232,7 @@ func (t *term) leave(ctx context.Context, why error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
+	damaged, back := t.damaged(ctx, why)
 	nothing := errors.New("nothing to change")
 	_, _, err := t.s.update(ctx, t.name, func(d *document) (*document, error) {
 		if d == nil {
@@ -240,6 +244,9 @@ func (t *term) leave(ctx context.Context, why error) {
 		for i, o := range t.owned {
 			if d.Epoch == t.epoch && d.Partitions[i].Owner == t.id {
 				d.Partitions[i].Position = t.position(o)
+				if o == damaged {
+					d.Partitions[i].Position = min(t.position(o), back)
+				}
 			}
 		}
 		d.remove(t.id)
@@ -248,4 +255,26 @@ func (t *term) leave(ctx context.Context, why error) {
 	if err != nil && !errors.Is(err, nothing) {
 		t.s.log.DebugContext(ctx, "leaving a subscription", "subscription", t.name, "error", err)
 	}
+}
+
+// damaged returns the partition of an event stream of which events are missing,
+// and the position from which whoever reads it next misses them again: that of the
+// last event before them. What shows that they are missing may come long after
+// them, when others of the partition are dealt with.
+func (t *term) damaged(ctx context.Context, why error) (*ownership, uint64) {
+	bad, ok := errors.AsType[*backend.CorruptedError](why)
+	if !ok || bad.StreamUUID == "" {
+		return nil, 0
+	}
+	o := t.owned[partitionOf(bad.StreamUUID, len(t.doc.Partitions))]
+	if o == nil {
+		return nil, 0
+	}
+	if bad.FirstVersion > 1 {
+		last, err := t.s.store.ReadStream(ctx, bad.StreamUUID, bad.FirstVersion-1, 1, uuid.Nil)
+		if err == nil && len(last) > 0 {
+			return o, last[0].Position
+		}
+	}
+	return o, o.began
 }

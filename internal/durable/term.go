@@ -61,6 +61,7 @@ type term struct {
 // ownership is a partition that a member has.
 type ownership struct {
 	index     int
+	began     uint64  // the position after which it was begun with
 	reached   uint64  // the position up to which all its commits were given to lanes; or term.reached, where that is more
 	pending   []*item // those that are not dealt with, in order, and some that are
 	done      int     // how many of pending are
