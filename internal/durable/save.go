@@ -199,6 +199,9 @@ func (t *term) acquire(claimed []int, p *parking) {
 			}
 		}
 	}
+	if t.failed != nil {
+		return // nothing more is read
+	}
 	if t.reader != nil {
 		t.reader.stop()
 	}
@@ -207,7 +210,7 @@ func (t *term) acquire(claimed []int, p *parking) {
 		after = min(after, o.reached)
 	}
 	t.reached = after
-	t.reader, t.failed = t.read(after), nil
+	t.reader = t.read(after)
 }
 
 // accept begins with what is asked for about parked commits.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/tributary-es/tributary/backend"
 )
 
@@ -39,8 +41,9 @@ type term struct {
 
 	ctx    context.Context // of handlers: ends with the term
 	cancel context.CancelFunc
-	reader *reader // nil: it has no partition
-	failed error   // what the reader ended with, while what it had read before is dealt with
+	reader *reader                 // nil: it has no partition
+	failed *backend.CorruptedError // what the reader ended with, while what it had read before is dealt with
+	intact *uint64                 // the last position of that event stream before the damage; nil: not known
 
 	owned    map[int]*ownership
 	reached  uint64             // the position up to which all that those cover was read, where they aren't to be given up
@@ -68,8 +71,18 @@ type ownership struct {
 	releasing bool    // it is to be given up as soon as none is
 }
 
-// position is up to where a partition is dealt with.
+// position is up to where a partition is dealt with. What is missing of a damaged
+// event stream lies before it was noticed, and whoever begins once more must come by
+// it again: until it is known where, positions remain what they were.
 func (t *term) position(o *ownership) uint64 {
+	stored := t.doc.Partitions[o.index].Position
+	switch {
+	case t.failed == nil:
+	case t.intact == nil:
+		return stored
+	case partitionOf(t.failed.StreamUUID, len(t.doc.Partitions)) == o.index:
+		return max(stored, min(*t.intact, t.readUpTo(o)))
+	}
 	for len(o.pending) > 0 && o.pending[0].done {
 		o.pending = o.pending[1:]
 		o.done--
@@ -155,6 +168,7 @@ func (t *term) loop() error {
 		}
 		t.work.start()
 		if t.failed != nil && t.work.inFlight == 0 {
+			t.intact = t.lastBefore(t.failed)
 			return t.failed
 		}
 		var batches chan fetched
@@ -176,12 +190,11 @@ func (t *term) loop() error {
 		case <-t.ctx.Done():
 			return t.ctx.Err()
 		case f := <-batches:
-			switch {
-			case f.err == nil:
+			if f.err == nil {
 				t.dispatch(f.batch)
-			case errors.Is(f.err, backend.ErrCorrupted):
-				t.failed = f.err // what came before is good, and whoever reads next comes no further
-			default:
+			} else if damage, ok := errors.AsType[*backend.CorruptedError](f.err); ok {
+				t.failed = damage // what came before is good, and whoever reads next comes no further
+			} else {
 				return f.err
 			}
 		case r := <-t.work.results:
@@ -197,6 +210,21 @@ func (t *term) loop() error {
 			armed = time.Time{}
 		}
 	}
+}
+
+// lastBefore returns the position of the last commit of an event stream before those
+// that are damaged; nil: it isn't known.
+func (t *term) lastBefore(damage *backend.CorruptedError) *uint64 {
+	if damage.StreamUUID == "" || damage.FirstVersion < 2 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(t.ctx, leaveTimeout)
+	defer cancel()
+	events, err := t.s.store.ReadStream(ctx, damage.StreamUUID, damage.FirstVersion-1, 1, uuid.Nil)
+	if err != nil || len(events) == 0 {
+		return nil
+	}
+	return &events[0].Position
 }
 
 // dispatch gives what was read to those who handle it.
