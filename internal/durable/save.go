@@ -189,7 +189,8 @@ func (t *term) acquire(claimed []int, p *parking) {
 		o.reached = t.readUpTo(o)
 	}
 	for _, i := range claimed {
-		t.owned[i] = &ownership{index: i, reached: t.doc.Partitions[i].Position}
+		at := t.doc.Partitions[i].Position
+		t.owned[i] = &ownership{index: i, began: at, reached: at}
 		t.partitions.set(i, true)
 	}
 	if p != nil {

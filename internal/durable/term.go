@@ -43,7 +43,7 @@ type term struct {
 	cancel context.CancelFunc
 	reader *reader                 // nil: it has no partition
 	failed *backend.CorruptedError // what the reader ended with, while what it had read before is dealt with
-	intact *uint64                 // the last position of that event stream before the damage; nil: not known
+	intact *uint64                 // the last position of that event stream before the damage; nil: not known yet
 
 	owned    map[int]*ownership
 	reached  uint64             // the position up to which all that those cover was read, where they aren't to be given up
@@ -64,6 +64,7 @@ type term struct {
 // ownership is a partition that a member has.
 type ownership struct {
 	index     int
+	began     uint64  // the position after which it was begun with
 	reached   uint64  // the position up to which all its commits were given to lanes; or term.reached, where that is more
 	pending   []*item // those that are not dealt with, in order, and some that are
 	done      int     // how many of pending are
@@ -75,13 +76,12 @@ type ownership struct {
 // event stream lies before it was noticed, and whoever begins once more must come by
 // it again: until it is known where, positions remain what they were.
 func (t *term) position(o *ownership) uint64 {
-	stored := t.doc.Partitions[o.index].Position
 	switch {
 	case t.failed == nil:
 	case t.intact == nil:
-		return stored
+		return t.doc.Partitions[o.index].Position
 	case partitionOf(t.failed.StreamUUID, len(t.doc.Partitions)) == o.index:
-		return max(stored, min(*t.intact, t.readUpTo(o)))
+		return min(*t.intact, t.readUpTo(o))
 	}
 	for len(o.pending) > 0 && o.pending[0].done {
 		o.pending = o.pending[1:]
@@ -213,18 +213,21 @@ func (t *term) loop() error {
 }
 
 // lastBefore returns the position of the last commit of an event stream before those
-// that are damaged; nil: it isn't known.
+// that are damaged; where that isn't known, the one after which its partition was
+// begun with.
 func (t *term) lastBefore(damage *backend.CorruptedError) *uint64 {
-	if damage.StreamUUID == "" || damage.FirstVersion < 2 {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(t.ctx, leaveTimeout)
 	defer cancel()
-	events, err := t.s.store.ReadStream(ctx, damage.StreamUUID, damage.FirstVersion-1, 1, uuid.Nil)
-	if err != nil || len(events) == 0 {
-		return nil
+	if damage.FirstVersion > 1 {
+		events, err := t.s.store.ReadStream(ctx, damage.StreamUUID, damage.FirstVersion-1, 1, uuid.Nil)
+		if err == nil && len(events) > 0 {
+			return &events[0].Position
+		}
 	}
-	return &events[0].Position
+	if o := t.owned[partitionOf(damage.StreamUUID, len(t.doc.Partitions))]; o != nil {
+		return &o.began
+	}
+	return new(uint64)
 }
 
 // dispatch gives what was read to those who handle it.
