@@ -45,9 +45,9 @@ func TestConsumeHandlesWhatComesBeforeDamage(t *testing.T) {
 		}
 	}
 	infos, err := s.Subscriptions(ctx)
-	// From the last event of x on, what is missing is missed again.
-	if last := uint64(good - 1); err != nil || len(infos) != 1 || infos[0].Position != last {
-		t.Errorf("the subscription is %+v, error %v, want position %d", infos, err, last)
+	// The last commit of x before the damage, by which x comes upon it again.
+	if err != nil || len(infos) != 1 || infos[0].Position != good-1 {
+		t.Errorf("the subscription is %+v, error %v, want position %d", infos, err, good-1)
 	}
 }
 

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/tributary-es/tributary/backend"
 )
 
@@ -202,6 +200,9 @@ func (t *term) acquire(claimed []int, p *parking) {
 			}
 		}
 	}
+	if t.failed != nil {
+		return // nothing more is read
+	}
 	if t.reader != nil {
 		t.reader.stop()
 	}
@@ -210,7 +211,7 @@ func (t *term) acquire(claimed []int, p *parking) {
 		after = min(after, o.reached)
 	}
 	t.reached = after
-	t.reader, t.failed = t.read(after), nil
+	t.reader = t.read(after)
 }
 
 // accept begins with what is asked for about parked commits.
@@ -232,7 +233,6 @@ func (t *term) leave(ctx context.Context, why error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
-	damaged, back := t.damaged(ctx, why)
 	nothing := errors.New("nothing to change")
 	_, _, err := t.s.update(ctx, t.name, func(d *document) (*document, error) {
 		if d == nil {
@@ -244,9 +244,6 @@ func (t *term) leave(ctx context.Context, why error) {
 		for i, o := range t.owned {
 			if d.Epoch == t.epoch && d.Partitions[i].Owner == t.id {
 				d.Partitions[i].Position = t.position(o)
-				if o == damaged {
-					d.Partitions[i].Position = min(t.position(o), back)
-				}
 			}
 		}
 		d.remove(t.id)
@@ -255,26 +252,4 @@ func (t *term) leave(ctx context.Context, why error) {
 	if err != nil && !errors.Is(err, nothing) {
 		t.s.log.DebugContext(ctx, "leaving a subscription", "subscription", t.name, "error", err)
 	}
-}
-
-// damaged returns the partition of an event stream of which events are missing,
-// and the position from which whoever reads it next misses them again: that of the
-// last event before them. What shows that they are missing may come long after
-// them, when others of the partition are dealt with.
-func (t *term) damaged(ctx context.Context, why error) (*ownership, uint64) {
-	bad, ok := errors.AsType[*backend.CorruptedError](why)
-	if !ok || bad.StreamUUID == "" {
-		return nil, 0
-	}
-	o := t.owned[partitionOf(bad.StreamUUID, len(t.doc.Partitions))]
-	if o == nil {
-		return nil, 0
-	}
-	if bad.FirstVersion > 1 {
-		last, err := t.s.store.ReadStream(ctx, bad.StreamUUID, bad.FirstVersion-1, 1, uuid.Nil)
-		if err == nil && len(last) > 0 {
-			return o, last[0].Position
-		}
-	}
-	return o, o.began
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/tributary-es/tributary/backend"
 )
 
@@ -39,8 +41,9 @@ type term struct {
 
 	ctx    context.Context // of handlers: ends with the term
 	cancel context.CancelFunc
-	reader *reader // nil: it has no partition
-	failed error   // what the reader ended with, while what it had read before is dealt with
+	reader *reader                 // nil: it has no partition
+	failed *backend.CorruptedError // what the reader ended with, while what it had read before is dealt with
+	intact *uint64                 // the last position of that event stream before the damage; nil: not known yet
 
 	owned    map[int]*ownership
 	reached  uint64             // the position up to which all that those cover was read, where they aren't to be given up
@@ -69,8 +72,17 @@ type ownership struct {
 	releasing bool    // it is to be given up as soon as none is
 }
 
-// position is up to where a partition is dealt with.
+// position is up to where a partition is dealt with. What is missing of a damaged
+// event stream lies before it was noticed, and whoever begins once more must come by
+// it again: until it is known where, positions remain what they were.
 func (t *term) position(o *ownership) uint64 {
+	switch {
+	case t.failed == nil:
+	case t.intact == nil:
+		return t.doc.Partitions[o.index].Position
+	case partitionOf(t.failed.StreamUUID, len(t.doc.Partitions)) == o.index:
+		return min(*t.intact, t.readUpTo(o))
+	}
 	for len(o.pending) > 0 && o.pending[0].done {
 		o.pending = o.pending[1:]
 		o.done--
@@ -156,6 +168,7 @@ func (t *term) loop() error {
 		}
 		t.work.start()
 		if t.failed != nil && t.work.inFlight == 0 {
+			t.intact = t.lastBefore(t.failed)
 			return t.failed
 		}
 		var batches chan fetched
@@ -177,12 +190,11 @@ func (t *term) loop() error {
 		case <-t.ctx.Done():
 			return t.ctx.Err()
 		case f := <-batches:
-			switch {
-			case f.err == nil:
+			if f.err == nil {
 				t.dispatch(f.batch)
-			case errors.Is(f.err, backend.ErrCorrupted):
-				t.failed = f.err // what came before is good, and whoever reads next comes no further
-			default:
+			} else if damage, ok := errors.AsType[*backend.CorruptedError](f.err); ok {
+				t.failed = damage // what came before is good, and whoever reads next comes no further
+			} else {
 				return f.err
 			}
 		case r := <-t.work.results:
@@ -198,6 +210,24 @@ func (t *term) loop() error {
 			armed = time.Time{}
 		}
 	}
+}
+
+// lastBefore returns the position of the last commit of an event stream before those
+// that are damaged; where that isn't known, the one after which its partition was
+// begun with.
+func (t *term) lastBefore(damage *backend.CorruptedError) *uint64 {
+	ctx, cancel := context.WithTimeout(t.ctx, leaveTimeout)
+	defer cancel()
+	if damage.FirstVersion > 1 {
+		events, err := t.s.store.ReadStream(ctx, damage.StreamUUID, damage.FirstVersion-1, 1, uuid.Nil)
+		if err == nil && len(events) > 0 {
+			return &events[0].Position
+		}
+	}
+	if o := t.owned[partitionOf(damage.StreamUUID, len(t.doc.Partitions))]; o != nil {
+		return &o.began
+	}
+	return new(uint64)
 }
 
 // dispatch gives what was read to those who handle it.

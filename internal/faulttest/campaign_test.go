@@ -6,53 +6,84 @@ import (
 	"math/rand/v2"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
-	"text/tabwriter"
 	"time"
 )
 
 var (
 	campaign = flag.Duration("campaign", 0, "how long TestCampaign goes on; 0: each fault once, shortened")
-	seedFlag = flag.Uint64("seed", 0, "seed of TestCampaign, as it was printed; 0: a random one")
+	seedFlag = flag.Uint64("seed", 0, "seed of a test, as it was printed; 0: a random one")
 	faults   = flag.String("faults", ".", "regular expression that the names of faults must match, in TestCampaign")
+	round    = flag.Uint64("round", 0, "seed of one round of TestCampaign, as it was printed, which is then made alone")
+	longest  = flag.Duration("longest", 0, "how long faults of TestCampaign last at most by themselves; 0: 2s, and 1m where it goes on")
 )
 
-// shortest is how long faults last at most in the short campaign.
-const shortest = 2 * time.Second
+// shortCampaign is after how long the short campaign begins no other round: with
+// what goes on by then it ends within five minutes, on a machine that is slow.
+const shortCampaign = 4 * time.Minute
 
-// TestCampaign inflicts every fault on one server and on three, under load.
-func TestCampaign(t *testing.T) {
+// chosen is the seed of a test: the one asked for, or a random one, which it
+// prints.
+func chosen(t *testing.T) uint64 {
+	t.Helper()
 	seed := *seedFlag
 	if seed == 0 {
 		seed = rand.Uint64() >> 1
 	}
 	t.Logf("-seed %d", seed)
+	return seed
+}
+
+// TestCampaign inflicts every fault on one server and on three, under load.
+func TestCampaign(t *testing.T) {
 	wanted, err := regexp.Compile(*faults)
 	if err != nil {
 		t.Fatal(err)
 	}
-	results := &table{rows: make(map[string]*row)}
-	t.Cleanup(func() { t.Log("\n" + results.String()) })
-	until := time.Now().Add(*campaign)
+	seed, began := chosen(t), time.Now()
+	results := &table{seed: seed, began: began, rows: make(map[string]*row)}
+	t.Cleanup(func() { t.Log("\n\n" + results.String()) })
+	length, most := *campaign, *longest
+	if length == 0 {
+		length = shortCampaign
+	}
+	if most == 0 {
+		most = 2 * time.Second
+		if *campaign > 0 {
+			most = time.Minute
+		}
+	}
+	until := began.Add(length)
+	// A round that hangs gives up by itself after patience.
+	if deadline, ok := t.Deadline(); ok && deadline.Add(-2*patience).Before(until) {
+		until = deadline.Add(-2 * patience)
+	}
 	for _, l := range lanes(wanted) {
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
 			random := rand.New(rand.NewPCG(seed, uint64(l.number)))
-			longest := shortest
-			if *campaign > 0 {
-				longest = time.Minute
-			}
 			var c *Cluster
-			for round := 1; round == 1 || time.Now().Before(until); round++ {
-				for _, i := range random.Perm(len(l.faults)) {
+			for n := 1; n == 1 || *campaign > 0 && *round == 0; n++ {
+				order := random.Perm(len(l.faults))
+				for done, i := range order {
+					f, roundSeed := l.faults[i], random.Uint64()>>1
+					if *round != 0 {
+						roundSeed = *round
+					}
+					if time.Now().After(until) {
+						for _, left := range order[done:] {
+							results.leaveOut(n, l.servers, l.faults[left].Name)
+						}
+						return
+					}
 					if c == nil {
 						c = Start(t, l.servers)
 					}
-					f, roundSeed := l.faults[i], random.Uint64()
-					ok := t.Run(fmt.Sprintf("%s/%d", f.Name, round), func(t *testing.T) {
+					ok := t.Run(fmt.Sprintf("%s/%d", f.Name, n), func(t *testing.T) {
+						t.Logf("alone: go test ./internal/faulttest -v -run 'TestCampaign/%s$' -faults '^%s$' -round %d -longest %v",
+							strings.ReplaceAll(alone(l.servers), " ", "_"), regexp.QuoteMeta(f.Name), roundSeed, most)
 						began := time.Now()
-						res := f.Run(t, c, roundSeed, longest)
+						res := f.Run(t, c, roundSeed, most)
 						results.add(f.Name, l.servers, res)
 						t.Logf("%v: %v", time.Since(began).Round(time.Millisecond), res)
 					})
@@ -61,13 +92,17 @@ func TestCampaign(t *testing.T) {
 						c.shutdown() // and go on with another
 						c = nil
 					}
-					if round > 1 && time.Now().After(until) {
-						break
-					}
 				}
 			}
 		})
 	}
+}
+
+func alone(servers int) string {
+	if servers == 1 {
+		return "one server"
+	}
+	return "three replicas"
 }
 
 // lane is faults that are inflicted one after the other.
@@ -81,8 +116,8 @@ type lane struct {
 // lanes divides the faults. In the short campaign those of clusters are two
 // lanes: most of their time is spent on elections.
 func lanes(wanted *regexp.Regexp) []lane {
-	all := []lane{{name: "one server", number: 1, servers: 1}, {name: "three replicas", number: 2, servers: 3}}
-	if *campaign == 0 {
+	all := []lane{{name: alone(1), number: 1, servers: 1}, {name: alone(3), number: 2, servers: 3}}
+	if *campaign == 0 && *round == 0 {
 		all = append(all, lane{name: "three replicas, the rest", number: 3, servers: 3})
 	}
 	n := 0
@@ -97,56 +132,4 @@ func lanes(wanted *regexp.Regexp) []lane {
 		n++
 	}
 	return all
-}
-
-// table is the results of a campaign.
-type table struct {
-	mu   sync.Mutex
-	rows map[string]*row
-}
-
-type row struct {
-	fault   string
-	servers int
-	runs    int
-	Result
-}
-
-func (t *table) add(fault string, servers int, res Result) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	key := fmt.Sprint(fault, servers)
-	r := t.rows[key]
-	if r == nil {
-		r = &row{fault: fault, servers: servers}
-		t.rows[key] = r
-	}
-	r.runs++
-	r.Add(res)
-}
-
-// String is the table as docs/reliability.md has it.
-func (t *table) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var text strings.Builder
-	w := tabwriter.NewWriter(&text, 0, 0, 1, ' ', 0)
-	fmt.Fprint(w, "| fault\t| servers\t| runs\t| acknowledged\t| failed\t| unknown\t| of these stored\t| lost\t| doubled\t| violations\t|\n|---\t|---\t|---\t|---\t|---\t|---\t|---\t|---\t|---\t|---\t|\n")
-	sum := row{fault: "all"}
-	line := func(r *row) {
-		fmt.Fprintf(w, "| %s\t| %d\t| %d\t| %d\t| %d\t| %d\t| %d\t| %d\t| %d\t| %d\t|\n",
-			r.fault, r.servers, r.runs, r.Acknowledged, r.Failed, r.Unknown, r.Stored, r.Lost, r.Doubled, len(r.Violations))
-	}
-	for _, f := range Faults() {
-		for _, servers := range []int{1, 3} {
-			if r := t.rows[fmt.Sprint(f.Name, servers)]; r != nil {
-				line(r)
-				sum.runs += r.runs
-				sum.Add(r.Result)
-			}
-		}
-	}
-	line(&sum)
-	w.Flush()
-	return text.String()
 }

@@ -2,10 +2,11 @@ package faulttest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,7 +18,8 @@ import (
 // Result is what a check came to.
 type Result struct {
 	Acknowledged int // appends, of which some were repeated
-	Failed       int // appends that were not stored, as was said
+	Conflicts    int // appends that were not stored, as another was faster
+	Refused      int // appends that were not stored, as was said, for another reason
 	Unknown      int // appends whose outcome the caller never learned
 	Stored       int // of these, those that were stored after all
 	Lost         int // acknowledged, and not there
@@ -33,7 +35,8 @@ type Result struct {
 // Add adds the figures of another result.
 func (r *Result) Add(other Result) {
 	r.Acknowledged += other.Acknowledged
-	r.Failed += other.Failed
+	r.Conflicts += other.Conflicts
+	r.Refused += other.Refused
 	r.Unknown += other.Unknown
 	r.Stored += other.Stored
 	r.Lost += other.Lost
@@ -46,8 +49,8 @@ func (r *Result) Add(other Result) {
 
 // String is the figures in a line.
 func (r Result) String() string {
-	return fmt.Sprintf("%d acknowledged, %d failed, %d unknown (%d of them stored), %d lost, %d doubled; %d events, %d reads, %d violations; at most %v late",
-		r.Acknowledged, r.Failed, r.Unknown, r.Stored, r.Lost, r.Doubled, r.Events, r.Reads, len(r.Violations), r.Late.Round(time.Millisecond))
+	return fmt.Sprintf("%d acknowledged, %d conflicts, %d refused, %d unknown (%d of them stored), %d lost, %d doubled; %d events, %d reads, %d violations; at most %v late",
+		r.Acknowledged, r.Conflicts, r.Refused, r.Unknown, r.Stored, r.Lost, r.Doubled, r.Events, r.Reads, len(r.Violations), r.Late.Round(time.Millisecond))
 }
 
 // check reads the whole store of the load, and compares.
@@ -66,6 +69,7 @@ func (l *Load) check() Result {
 	l.unfollow()
 	l.followed.Wait()
 	res := l.Ledger.Compare(stored)
+	l.Ledger.checkLives(ctx, b, all, &res)
 	l.checkSum(stored)
 	l.checkLinearizable()
 	if err := b.DeleteSubscription(ctx, l.subscriptionName()); err != nil {
@@ -96,7 +100,7 @@ func (l *Ledger) readEverything(ctx context.Context, b *jetstream.Backend, under
 	stored := make(map[string][]backend.RecordedEvent)
 	for _, name := range l.streams() {
 		events, err := readStream(ctx, b, name)
-		if err != nil {
+		if err != nil && !errors.Is(err, backend.ErrStreamNotFound) {
 			l.violate("the last read of %s: %v", name, err)
 		}
 		stored[name] = events
@@ -116,6 +120,9 @@ func (l *Ledger) readEverything(ctx context.Context, b *jetstream.Backend, under
 			l.violate("ReadAll: position %d after %d", e.Position, position)
 		}
 		position = e.Position
+		if l.lives[e.StreamUUID] != nil {
+			continue // see checkLives
+		}
 		together[e.StreamUUID] = append(together[e.StreamUUID], e)
 	}
 	for name := range together {
@@ -125,7 +132,7 @@ func (l *Ledger) readEverything(ctx context.Context, b *jetstream.Backend, under
 	}
 	for name, events := range stored {
 		if !slices.EqualFunc(events, together[name], func(a, b backend.RecordedEvent) bool {
-			return a.EventUUID == b.EventUUID && a.StreamVersion == b.StreamVersion && a.Position == b.Position
+			return reflect.DeepEqual(a, b)
 		}) {
 			l.violate("%s has %d events, by ReadAll %d, or others", name, len(events), len(together[name]))
 		}
@@ -133,7 +140,7 @@ func (l *Ledger) readEverything(ctx context.Context, b *jetstream.Backend, under
 	return stored, all
 }
 
-// readStream reads an event stream to its end; none: it doesn't exist.
+// readStream reads an event stream to its end.
 func readStream(ctx context.Context, b *jetstream.Backend, name string) (events []backend.RecordedEvent, err error) {
 	err = insist(ctx, patience, func(ctx context.Context) error {
 		events = nil
@@ -145,9 +152,6 @@ func readStream(ctx context.Context, b *jetstream.Backend, name string) (events 
 		}
 		return nil
 	})
-	if err != nil && strings.Contains(err.Error(), backend.ErrStreamNotFound.Error()) {
-		return nil, nil
-	}
 	return events, err
 }
 
@@ -183,10 +187,10 @@ func (l *Ledger) Compare(stored map[string][]backend.RecordedEvent) Result {
 	for name, recorded := range stored {
 		for i, e := range recorded {
 			res.Events++
+			l.readLocked("in the end", &e)
 			if e.StreamVersion != uint64(i)+1 {
 				l.violateLocked("%s has version %d where %d is due", name, e.StreamVersion, i+1)
 			}
-			l.sawLocked(name, e.StreamVersion, e.EventUUID)
 			if f := events[e.EventUUID]; f != nil {
 				f.times++
 				res.Doubled++
@@ -198,6 +202,11 @@ func (l *Ledger) Compare(stored map[string][]backend.RecordedEvent) Result {
 	}
 	for _, a := range l.appends() {
 		l.compareLocked(a, events, &res)
+		for _, op := range a.ops {
+			if actual, ok := op.refusedAt(); ok && actual > uint64(len(stored[a.stream])) {
+				l.violateLocked("an append to %s was refused as it was at version %d, and it ends at %d", a.stream, actual, len(stored[a.stream]))
+			}
+		}
 		for _, id := range a.ids {
 			delete(events, id)
 		}
@@ -282,7 +291,11 @@ func (l *Ledger) compareLocked(a *appended, events map[uuid.UUID]*found, res *Re
 			}
 		}
 	case Failed:
-		res.Failed++
+		if slices.ContainsFunc(a.ops, func(op *Op) bool { return isConflict(op.Err) }) {
+			res.Conflicts++
+		} else {
+			res.Refused++
+		}
 		if there != 0 {
 			l.violateLocked("an append to %s is stored as version %d, and had failed for good: %v", a.stream, first.version, a.ops[len(a.ops)-1].Err)
 		}
@@ -345,13 +358,24 @@ func (l *Load) checkFollowers(ctx context.Context, b *jetstream.Backend, stored 
 		last = all[len(all)-1].Position
 	}
 	if l.members != nil {
-		if err := b.WaitFor(ctx, l.subscriptionName(), last); err != nil {
-			l.Ledger.violate("the named subscription does not get to %d: %v", last, err)
+		if err := eventually("the named subscription gets to the end", func() error {
+			if err := l.members.over(); err != nil {
+				return nil // which is told below; waiting is of no use
+			}
+			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+			defer cancel()
+			return b.WaitFor(ctx, l.subscriptionName(), last)
+		}); err != nil {
+			l.Ledger.violate("to %d: %v", last, err)
 		}
 		parked, err := b.Parked(ctx, l.subscriptionName())
 		if err != nil || len(parked) > 0 {
 			l.Ledger.violate("the named subscription parked %d commits, error %v", len(parked), err)
 		}
+	}
+	kept := 0
+	for _, events := range stored {
+		kept += len(events)
 	}
 	followers := l.Ledger.followers
 	if l.members != nil {
@@ -376,8 +400,15 @@ func (l *Load) checkFollowers(ctx context.Context, b *jetstream.Backend, stored 
 				}
 			}
 		}
-		if missing > 0 || len(f.events) != len(all) {
-			l.Ledger.violate("%s was told %d events, %d are stored, of which it lacks %d", f.what, len(f.events), len(all), missing)
+		if missing > 0 || len(f.events) != kept {
+			l.Ledger.violate("%s was told %d events, %d are stored, of which it lacks %d", f.what, len(f.events), kept, missing)
+		}
+		for name, v := range l.Ledger.lives {
+			for i, id := range v.events {
+				if f.lives[id] == 0 {
+					l.Ledger.violate("%s was not told version %d of %s", f.what, v.first+uint64(i), name)
+				}
+			}
 		}
 		f.mu.Unlock()
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 const host = "127.0.0.1"
@@ -217,7 +218,8 @@ type streamDetail struct {
 		Last     uint64 `json:"last_seq"`
 	} `json:"state"`
 	Cluster *struct {
-		Leader   string `json:"leader"`
+		Leader   string    `json:"leader"`
+		Since    time.Time `json:"leader_since"` // where the leader itself says so
 		Replicas []struct {
 			Name    string `json:"name"`
 			Current bool   `json:"current"`
@@ -319,6 +321,20 @@ func (c *Cluster) Leader(stream string) int {
 		}
 		return ""
 	})
+}
+
+// reign tells who leads the JetStream stream, and since when.
+func (c *Cluster) reign(stream string) (string, error) {
+	for _, n := range c.Nodes {
+		answer, err := n.jsz()
+		if err != nil {
+			continue
+		}
+		if s := answer.stream(stream); s != nil && s.Cluster != nil && s.Cluster.Leader == n.Name {
+			return fmt.Sprint(n.Name, " since ", s.Cluster.Since), nil
+		}
+	}
+	return "", errors.New("none leads")
 }
 
 // MetaLeader is the server that leads the cluster, counted from 0.

@@ -2,12 +2,16 @@ package faulttest
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/tributary-es/tributary/backend"
 	"github.com/tributary-es/tributary/jetstream"
@@ -109,9 +113,15 @@ func Faults() []Fault {
 		}},
 		{Name: "partition: the leader hears nothing", Cluster: true, Inflict: func(r *Round) {
 			// Its peers hear that it leads, so that it takes the 10 to 20 s after which it
-			// gives up for them to have another.
-			r.oneWay(r.leader(), r.flow(), false)
-			r.last(time.Second, 30*time.Second)
+			// gives up for them to have another: too long for a short round.
+			leader := r.leader()
+			r.oneWay(leader, r.flow(), false)
+			if r.Longest < 20*time.Second {
+				r.last(time.Second, r.Longest)
+				return
+			}
+			r.awaitAnother(leader)
+			r.last(500*time.Millisecond, 8*time.Second)
 		}},
 		{Name: "step-down of the leader", Cluster: true, Inflict: (*Round).stepDown},
 		{Name: "slow network", Strict: true, Inflict: func(r *Round) {
@@ -177,6 +187,13 @@ func (r *Round) partition(divide func(leader int)) {
 	r.Helper()
 	old := r.leader()
 	divide(old)
+	r.awaitAnother(old)
+	r.last(500*time.Millisecond, 8*time.Second)
+}
+
+// awaitAnother waits until one of the peers of a leader that is cut off leads.
+func (r *Round) awaitAnother(old int) {
+	r.Helper()
 	must(r, eventually("the peers of a leader that is cut off have another", func() error {
 		for i, n := range r.Cluster.Nodes {
 			if i == old {
@@ -190,7 +207,6 @@ func (r *Round) partition(divide func(leader int)) {
 		}
 		return fmt.Errorf("none says so")
 	}))
-	r.last(500*time.Millisecond, 8*time.Second)
 }
 
 // oneWay disturbs what one server sends to its peers, or what they send to it.
@@ -206,13 +222,35 @@ func (r *Round) oneWay(server int, flow Flow, sends bool) {
 	}
 }
 
+// stepDown has the leader step down, and waits until there is another, or it leads
+// anew.
 func (r *Round) stepDown() {
 	r.Helper()
 	client := r.Cluster.NewClient(r)
 	defer client.Close()
 	for range 3 {
-		must(r, eventually("the leader steps down", func() error {
-			_, err := client.Conn.Request("$JS.API.STREAM.LEADER.STEPDOWN."+jetstream.DefaultStream, nil, 2*time.Second)
+		var before string
+		must(r, eventually("the leader steps down", func() (err error) {
+			if before, err = r.Cluster.reign(jetstream.DefaultStream); err != nil {
+				return err
+			}
+			msg, err := client.Conn.Request("$JS.API.STREAM.LEADER.STEPDOWN."+jetstream.DefaultStream, nil, 2*time.Second)
+			if err != nil {
+				return err
+			}
+			var answer struct {
+				Success bool `json:"success"`
+			}
+			if err := json.Unmarshal(msg.Data, &answer); err != nil || !answer.Success {
+				return fmt.Errorf("it answers %s, error %v", msg.Data, err)
+			}
+			return nil
+		}))
+		must(r, eventually("there is another leader, or it leads anew", func() error {
+			now, err := r.Cluster.reign(jetstream.DefaultStream)
+			if err == nil && now == before {
+				err = fmt.Errorf("it is %s", now)
+			}
 			return err
 		}))
 		r.Load.Wait(20)
@@ -223,27 +261,34 @@ func (r *Round) stepDown() {
 func (r *Round) cut(at CutAt) {
 	r.Helper()
 	const want = 20
-	var cuts, n atomic.Int64
+	var n atomic.Int64
 	every := int64(3 + r.IntN(20))
+	before := r.cuts()
 	r.eachClientLink(func(l *Link) {
 		l.On(func(p *Published) Fate {
-			if !strings.HasPrefix(p.Subject, jetstream.DefaultPrefix+".") || n.Add(1)%every != 0 {
+			if !strings.HasPrefix(p.Subject, jetstream.DefaultPrefix+".") || at == BeforeAnswer && p.Reply == "" || n.Add(1)%every != 0 {
 				return Fate{}
 			}
-			cuts.Add(1)
 			return Fate{Cut: at}
 		})
 	})
 	must(r, eventually("connections are cut", func() error {
-		if made := cuts.Load(); made < want {
+		if made := r.cuts() - before; made < want {
 			return fmt.Errorf("%d of %d", made, want)
 		}
 		return nil
 	}))
 }
 
+// cuts is how many connections of the load's rules have cut.
+func (r *Round) cuts() (n int) {
+	r.eachClientLink(func(l *Link) { n += l.Cuts() })
+	return n
+}
+
 // zombies has appends end while their client is cut off, in all ways in which
-// they might yet be sent or stored later.
+// they might yet be sent or stored later: each way once on a connection that then
+// breaks, and once on one that goes on.
 func (r *Round) zombies() {
 	r.Helper()
 	for i := range 8 {
@@ -266,12 +311,31 @@ func (r *Round) zombies() {
 				}
 			}
 		}
-		p.client.EachLink((*Link).Heal)
-		if i%2 == 0 {
+		if i < 4 {
 			p.client.EachLink((*Link).Cut) // whatever was held up is lost
 		}
+		p.client.EachLink((*Link).Heal)
 		r.Load.Wait(10)
 	}
+	// That one of them is stored after its end is what all of this is about.
+	must(r, eventually("an append is stored after its end", r.storeLate))
+}
+
+// storeLate has an append, to an event stream of its own, be held up until its
+// context has ended, and then go on.
+func (r *Round) storeLate() error {
+	p, stream := r.Load.parties[r.IntN(len(r.Load.parties))], r.Load.name+".zombie-"+uuid.NewString()
+	p.client.EachLink(func(l *Link) { l.SetUp(Hold) })
+	_, err := p.append(context.Background(), 20*time.Millisecond, stream, backend.AnyVersion(), Events(2))
+	p.client.EachLink((*Link).Heal)
+	if !errors.Is(err, backend.ErrOutcomeUnknown) {
+		return fmt.Errorf("it was not sent: %w", err)
+	}
+	version, err := p.look(context.Background(), 5*time.Second, stream)
+	if err == nil && version == 0 {
+		err = errors.New("it is not there")
+	}
+	return err
 }
 
 // several inflicts others, one after the other, without a rest between.

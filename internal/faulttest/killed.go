@@ -68,9 +68,9 @@ func serve(urls string, in io.Reader, out io.Writer) error {
 		if err := orders.Decode(&c); err != nil {
 			return nil
 		}
-		events := Events(len(c.IDs))
-		for i := range events {
-			events[i].EventUUID = c.IDs[i]
+		var events []backend.UnsavedEvent
+		for _, id := range c.IDs {
+			events = append(events, eventOf(id))
 		}
 		res, err := backend.Append(ctx, b, c.Stream, backend.ExactVersion(c.Version), events, uuid.Nil)
 		a := answer{Version: res.Version, Position: res.Position}
@@ -135,6 +135,7 @@ func (r *Round) killClients() {
 	}()
 	for kills := 0; kills < 5; {
 		events := Events(1 + r.IntN(3))
+		ledger.ask(events)
 		for repeated := false; ; repeated = true {
 			if p == nil {
 				var err error

@@ -20,14 +20,20 @@ var registerModel = porcupine.Model{
 	Init: func() any { return uint64(0) },
 	Step: func(state, input, output any) (bool, any) {
 		version, in, out := state.(uint64), input.(registerInput), output.(uint64)
-		if in.events == 0 {
+		switch {
+		case in.refused:
+			return version == out && (!in.exact || in.expected != version), version
+		case in.events == 0:
 			return version == out, version
 		}
 		return version+in.events == out && (!in.exact || in.expected == version), out
 	},
 	DescribeOperation: func(input, output any) string {
 		in := input.(registerInput)
-		if in.events == 0 {
+		switch {
+		case in.refused:
+			return fmt.Sprintf("append at version %d, refused at %d", in.expected, output)
+		case in.events == 0:
 			return fmt.Sprintf("read version %d", output)
 		}
 		return fmt.Sprintf("append %d events at version %d, then %d", in.events, in.expected, output)
@@ -36,6 +42,7 @@ var registerModel = porcupine.Model{
 
 type registerInput struct {
 	events   uint64 // 0: a read
+	refused  bool   // since the version is another than was expected
 	exact    bool
 	expected uint64
 }
@@ -46,17 +53,22 @@ const linearizableTimeout = time.Minute
 // checkLinearizable has porcupine look for an order of the operations on each
 // register. An append whose outcome is unknown may have taken effect at any time
 // after its call; the last read told whether it did. Reads take part where a
-// leader that can't have been cut off answered them.
+// leader that can't have been cut off answered them, and so do appends that were
+// refused on its word.
 func (l *Load) checkLinearizable() {
 	l.Ledger.mu.Lock()
 	histories := make(map[string][]porcupine.Operation)
 	for _, a := range l.Ledger.appends() {
+		op := a.ops[0]
+		expected, exact := op.Expected.Exact()
+		if actual, refused := op.refusedAt(); refused && l.strict {
+			histories[a.stream] = append(histories[a.stream], porcupine.Operation{ClientId: op.Client, Call: int64(op.Call), Return: int64(op.Return),
+				Input: registerInput{refused: true, exact: exact, expected: expected}, Output: actual})
+		}
 		first, ok := l.Ledger.versionOf(a)
 		if !ok {
 			continue // never took effect
 		}
-		op := a.ops[0]
-		expected, exact := op.Expected.Exact()
 		ret := int64(math.MaxInt64)
 		if acked := a.acknowledged(); acked != nil {
 			ret = int64(acked.Return)

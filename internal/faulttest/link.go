@@ -52,6 +52,7 @@ type Link struct {
 	closed   bool
 	rule     Rule
 	carried  map[*carried]struct{}
+	cuts     int // connections that rules cut
 }
 
 // carried is a connection on a link.
@@ -121,6 +122,13 @@ func (l *Link) Heal() {
 			}
 		}
 	})
+}
+
+// Cuts is how many connections rules have cut.
+func (l *Link) Cuts() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cuts
 }
 
 func (l *Link) set(change func()) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -57,6 +58,7 @@ type Load struct {
 	unfollow context.CancelFunc
 	followed sync.WaitGroup
 	bank     bank
+	window   window    // of the shared set
 	members  *follower // of the named subscription
 	strict   bool      // reads of leaders are linearizable
 }
@@ -86,7 +88,8 @@ func (c *Cluster) newLoad(tb testing.TB, cfg LoadConfig) *Load {
 		cfg.Pace = 4 * time.Millisecond
 	}
 	if cfg.Seed == 0 {
-		cfg.Seed = rand.Uint64()
+		cfg.Seed = rand.Uint64() >> 1
+		tb.Logf("the load's seed: %d", cfg.Seed)
 	}
 	l := &Load{tb: tb, c: c, cfg: cfg, Ledger: NewLedger(), strict: cfg.Strict, name: "load-" + uuid.NewString()[:8]}
 	for i := range cfg.Parties {
@@ -100,6 +103,7 @@ func (c *Cluster) newLoad(tb testing.TB, cfg LoadConfig) *Load {
 		}
 		p := &party{number: i, client: client, leads: i%2 == 1, ledger: l.Ledger, floor: make(map[string]uint64)}
 		p.b = c.open(tb, client.Conn, store)
+		l.Ledger.lives[l.life(i)] = &lived{first: 1, hidden: backend.ErrStreamNotFound, begun: make(map[uuid.UUID]uint64)}
 		l.Clients, l.parties = append(l.Clients, client), append(l.parties, p)
 	}
 	l.after = lastPosition(tb, l.parties[0].b)
@@ -135,7 +139,8 @@ func (l *Load) register(i int) string { return fmt.Sprintf("%s.register-%d", l.n
 func (l *Load) counter(i int) string  { return fmt.Sprintf("%s.counter-%d", l.name, i) }
 func (l *Load) account(i int) string  { return fmt.Sprintf("%s.account-%d", l.name, i) }
 func (l *Load) set(party int) string  { return fmt.Sprintf("%s.set-%d", l.name, party) }
-func (l *Load) life(party int) string { return fmt.Sprintf("%s-lives.life-%d", l.name, party) }
+func (l *Load) sharedSet() string     { return l.name + ".set" }
+func (l *Load) life(party int) string { return fmt.Sprintf("%s.life-%d", l.name, party) }
 func (l *Load) watched(i int) string {
 	return []string{l.register(i % registers), l.counter(i % counters)}[i%2]
 }
@@ -197,7 +202,8 @@ func (l *Load) Wait(n int64) {
 	}))
 }
 
-// WaitEach waits until appends of each party were acknowledged.
+// WaitEach waits until each party works: appends of it were acknowledged, and each
+// way of reading succeeded.
 func (l *Load) WaitEach() {
 	l.tb.Helper()
 	for _, p := range l.parties {
@@ -208,7 +214,33 @@ func (l *Load) WaitEach() {
 			}
 			return nil
 		}))
+		for what, read := range l.ways(p) {
+			must(l.tb, eventually(fmt.Sprintf("%s by process %d succeeds", what, p.number), read))
+		}
 	}
+}
+
+// ways are those in which a party reads.
+func (l *Load) ways(p *party) map[string]func() error {
+	const within = 10 * time.Second
+	ctx, stream := context.Background(), l.register(0)
+	return map[string]func() error{
+		"ReadStreamInfo":     func() error { _, err := p.look(ctx, within, stream); return err },
+		"StreamForward":      func() error { return p.read(ctx, within, stream, true) },
+		"ReadStreamBackward": func() error { return p.read(ctx, within, stream, false) },
+		"ReadAll":            func() error { return p.readAll(ctx, within, l.name, l.after, l.known(p)) },
+	}
+}
+
+// known are the versions that a party has seen where the leader's word is the
+// newest: elsewhere ReadAll, which asks it for the end, promises nothing.
+func (l *Load) known(p *party) map[string]uint64 {
+	if !l.strict {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.floor)
 }
 
 // Finish ends the load and checks what is stored, once all servers run and all

@@ -19,7 +19,7 @@ type Published struct {
 
 // Fate is what becomes of a message. The zero value lets it through.
 type Fate struct {
-	// Cut is where the connection breaks.
+	// Cut is where the connection breaks. Where no answer is wanted, none can be cut.
 	Cut CutAt
 
 	// Instead is sent in place of the operation; nil: the operation itself.
@@ -83,6 +83,9 @@ func (c *carried) readOperation(in *bufio.Reader, up bool, p *piece) ([]byte, er
 	if !up {
 		c.link.mu.Lock()
 		cut := c.cutAt[fields[1]]
+		if cut {
+			c.link.cuts++
+		}
 		c.link.mu.Unlock()
 		if cut {
 			return nil, io.EOF
@@ -119,10 +122,12 @@ func (c *carried) judge(fields []string, raw []byte, p *piece) ([]byte, error) {
 	}
 	switch {
 	case fate.Cut == BeforeSend:
+		c.countCut()
 		return nil, io.EOF
 	case fate.Swallow:
 		return nil, nil
 	case fate.Cut == AfterSend:
+		c.countCut()
 		p.last = true
 	case fate.Cut == BeforeAnswer:
 		c.link.mu.Lock()
@@ -130,6 +135,12 @@ func (c *carried) judge(fields []string, raw []byte, p *piece) ([]byte, error) {
 		c.link.mu.Unlock()
 	}
 	return raw, nil
+}
+
+func (c *carried) countCut() {
+	c.link.mu.Lock()
+	defer c.link.mu.Unlock()
+	c.link.cuts++
 }
 
 // answer sends the client an answer that the server knows nothing of.

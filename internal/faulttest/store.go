@@ -44,10 +44,17 @@ func (p *party) knows(stream string) uint64 {
 func (p *party) append(ctx context.Context, within time.Duration, stream string, expected backend.ExpectedVersion, events []backend.UnsavedEvent) (backend.AppendResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
+	floor := p.knows(stream)
 	res, err := p.ledger.Append(ctx, p.number, p.b, stream, expected, events)
 	if err == nil {
 		p.acked.Add(1)
 		p.saw(stream, res.Version)
+	} else if conflict, ok := errors.AsType[*backend.WrongExpectedVersionError](err); ok {
+		// It tells the version as a read does.
+		if conflict.Actual < floor {
+			p.ledger.violate("append to %s: process %d was refused at version %d after it saw %d", stream, p.number, conflict.Actual, floor)
+		}
+		p.saw(stream, conflict.Actual)
 	}
 	return res, err
 }
@@ -113,7 +120,7 @@ func (p *party) read(ctx context.Context, within time.Duration, stream string, a
 		if want := version - uint64(len(events)-1-i); e.StreamVersion != want || e.StreamUUID != stream {
 			p.ledger.violateLocked("read of %s: version %d of %s where %d is due", stream, e.StreamVersion, e.StreamUUID, want)
 		}
-		p.ledger.sawLocked(stream, e.StreamVersion, e.EventUUID)
+		p.ledger.readLocked("read of "+stream, &e)
 	}
 	if all && len(events) > 0 && events[0].StreamVersion != 1 {
 		p.ledger.violateLocked("read of %s begins at version %d", stream, events[0].StreamVersion)
@@ -135,6 +142,52 @@ func (p *party) noteRead(ctx context.Context, what string, floor, version uint64
 	case err != nil && !errors.Is(err, backend.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled):
 		l.violateLocked("%s: %v", what, err)
 	}
+}
+
+// readAll reads all event streams of a load that are stored after a position.
+// known are versions that must be there by then.
+func (p *party) readAll(ctx context.Context, within time.Duration, under string, after uint64, known map[string]uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	var events []backend.RecordedEvent
+	var err error
+	for batch, batchErr := range p.b.ReadAll(ctx, backend.ReadAllOptions{Under: under, After: after, BatchSize: 100}, uuid.Nil) {
+		if batchErr != nil {
+			err = batchErr
+			break
+		}
+		events = append(events, batch...)
+	}
+	what := fmt.Sprintf("ReadAll after %d", after)
+	p.noteRead(ctx, what, 0, 0, err)
+	p.ledger.mu.Lock()
+	defer p.ledger.mu.Unlock()
+	// What comes before an error is good, too.
+	last, position := make(map[string]uint64), after
+	for i := range events {
+		e := &events[i]
+		p.ledger.readLocked(what, e)
+		if e.Position < position || e.Position == after {
+			p.ledger.violateLocked("%s: position %d after %d", what, e.Position, position)
+		}
+		position = e.Position
+		if p.ledger.lives[e.StreamUUID] != nil {
+			continue // parts of which may be erased
+		}
+		if before, ok := last[e.StreamUUID]; ok && e.StreamVersion != before+1 {
+			p.ledger.violateLocked("%s: version %d of %s after %d", what, e.StreamVersion, e.StreamUUID, before)
+		}
+		last[e.StreamUUID] = e.StreamVersion
+	}
+	if err != nil {
+		return err
+	}
+	for stream, version := range known {
+		if last[stream] < version {
+			p.ledger.violateLocked("%s: %s ends at version %d, %d was known before", what, stream, last[stream], version)
+		}
+	}
+	return nil
 }
 
 // insist calls what can be repeated until its outcome is certain, within a while
@@ -163,7 +216,7 @@ func insist(ctx context.Context, within time.Duration, call func(context.Context
 			ended = time.Now()
 		}
 		if time.Since(ended) > patience {
-			return fmt.Errorf("not certain after %v: %w", patience, err)
+			return fmt.Errorf("not certain after %v: %v", patience, err) // nothing that is allowed
 		}
 	}
 }

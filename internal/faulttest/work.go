@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/tributary-es/tributary/backend"
 )
 
@@ -35,24 +37,90 @@ func (l *Load) workCounter(ctx context.Context, p *party, r *rand.Rand) error {
 	return wantRefusal(err)
 }
 
-// workSet adds an element to a set that no other party writes to, and repeats
-// that until it is certain: any version is expected, and none comes between that
-// would be too many.
+// workSet adds an element to a set, and repeats that until it is certain: any
+// version is expected. The process's own set has no other writer; to the shared
+// one others append meanwhile.
 func (l *Load) workSet(ctx context.Context, p *party, r *rand.Rand) error {
-	element := Events(1)
-	return wantRefusal(insist(ctx, deadline(r), func(ctx context.Context) error {
-		_, err := p.append(ctx, time.Hour, l.set(p.number), backend.AnyVersion(), element)
+	element, set := Events(1), l.set(p.number)
+	add := func(ctx context.Context) error {
+		_, err := p.append(ctx, time.Hour, set, backend.AnyVersion(), element)
 		return err
-	}))
+	}
+	if r.IntN(4) != 0 {
+		set = l.sharedSet()
+		if !l.window.enter(ctx, element[0].EventUUID) {
+			return nil
+		}
+		defer l.window.leave(element[0].EventUUID)
+	}
+	if r.IntN(3) == 0 { // it is likely to be unknown at first
+		hasty, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(r.Int64N(int64(2*time.Millisecond))))
+		err := add(hasty)
+		cancel()
+		if err == nil || !errors.Is(err, backend.ErrOutcomeUnknown) {
+			return wantRefusal(err)
+		}
+	}
+	return wantRefusal(insist(ctx, deadline(r), add))
+}
+
+// window keeps what is appended while an append is uncertain within the latest
+// commits of the event stream, among which it is recognised when it is repeated.
+type window struct {
+	mu   sync.Mutex
+	open map[uuid.UUID]int // by uncertain append: how many others may have come since it began
+}
+
+// widest is how many may come: it and they are the latest 15.
+const widest = 14
+
+// enter waits until an append may begin, and reports whether it may.
+func (w *window) enter(ctx context.Context, id uuid.UUID) bool {
+	for !w.tryEnter(id) {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(pollInterval):
+		}
+	}
+	return true
+}
+
+func (w *window) tryEnter(id uuid.UUID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, others := range w.open {
+		if others == widest {
+			return false
+		}
+	}
+	for other := range w.open {
+		w.open[other]++
+	}
+	if w.open == nil {
+		w.open = make(map[uuid.UUID]int)
+	}
+	w.open[id] = len(w.open)
+	return true
+}
+
+func (w *window) leave(id uuid.UUID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.open, id)
 }
 
 // workRead reads.
 func (l *Load) workRead(ctx context.Context, p *party, r *rand.Rand) error {
 	stream := l.watched(r.IntN(6))
-	switch r.IntN(8) {
+	switch r.IntN(16) {
 	case 0:
+		_ = p.readAll(ctx, deadline(r), l.name, l.after, l.known(p))
+	case 1:
+		_ = p.readAll(ctx, deadline(r), l.name, l.after+uint64(r.Int64N(1+2*l.Ledger.Acknowledged())), nil)
+	case 2, 3:
 		_ = p.read(ctx, deadline(r), stream, true)
-	case 1, 2, 3:
+	case 4, 5, 6, 7, 8:
 		_ = p.read(ctx, deadline(r), stream, false)
 	default:
 		_, _ = p.look(ctx, deadline(r), stream)
@@ -86,9 +154,8 @@ func (l *Load) workBank(ctx context.Context, p *party, r *rand.Rand) error {
 	from := r.IntN(accounts)
 	to := (from + 1 + r.IntN(accounts-1)) % accounts
 	amount := 1 + r.IntN(100)
-	taken := Events(1)
+	taken, given := Events(1), Events(1)
 	taken[0].EventType, taken[0].Data = "Withdrawn", strconv.AppendInt(nil, int64(-amount), 10)
-	given := Events(1)
 	given[0].EventType, given[0].Data = "Deposited", strconv.AppendInt(nil, int64(amount), 10)
 	if booked, err := l.book(ctx, p, l.account(from), taken); err != nil || !booked {
 		return err

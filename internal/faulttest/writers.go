@@ -60,7 +60,7 @@ func (w *Writers) GoOn(b *jetstream.Backend) {
 func (w *Writers) append(i, n int) {
 	events := Events(1 + n%3)
 	for j := range events {
-		events[j].Data = make([]byte, w.bytes)
+		events[j].Data = randomBytes(randomOf(events[j].EventUUID), w.bytes)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), w.within)
 	defer cancel()
