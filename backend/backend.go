@@ -4,9 +4,10 @@
 // # Basics
 //
 // An event stream is a named, gapless sequence of events. Its version counts
-// its events from 1; an event stream without events has version 0. A commit is
-// one append: one or more events that become visible together or not at all. A
-// position orders commits across all event streams of a store.
+// its events from 1; an event stream without events has version 0. A commit is one
+// or more events that become visible together or not at all: those of an append,
+// or of several to an event stream that were made at the same time. A position
+// orders commits across all event streams of a store.
 //
 //	var b backend.Backend = memory.New() // or what jetstream.Open returns
 //	_, err := backend.Append(ctx, b, "account-42", backend.NoStream(),
@@ -19,7 +20,8 @@
 // A Backend has seven methods. What goes beyond them is a small interface each,
 // found by type assertion and wrapped by functions of this package that answer
 // [ErrUnsupported] where a backend lacks it. Only Append and Import work on every
-// Backend.
+// Backend. They, too, may all return the context's error, [ErrUnavailable] and
+// [*CorruptedError], as [Backend] says.
 //
 //   - [Appender]: [Append], to the version that is expected
 //   - [Importer]: [Import], of many appends at a time

@@ -15,12 +15,18 @@ const (
 	DefaultTakeoverAfter = 10 * time.Second
 )
 
+// SubscriptionGrace is how long [WaitFor] waits for a named subscription to be
+// made.
+const SubscriptionGrace = 5 * time.Second
+
 // MaxSubscriptionNameBytes is the longest name of a named subscription, in
 // bytes.
 const MaxSubscriptionNameBytes = 64
 
-// Commit is what a [Handler] is given: the events of one commit that are of the
-// types asked for.
+// Commit is what a [Handler] is given: the events of one event stream that have a
+// position in common, and are of the types asked for. That is an append, or several
+// to the event stream that were stored together, as a backend may do with those that
+// are made at the same time. They are handled, retried and parked as one.
 type Commit struct {
 	StreamUUID string          // the event stream
 	Position   uint64          // of the commit
@@ -43,7 +49,8 @@ const (
 	HoldStream ParkPolicy = iota
 
 	// SkipCommit goes on with them: the parked commit is dealt with out of order,
-	// if ever.
+	// if ever. A handler that recognises what it has done by the last position of the
+	// event stream would pass over it then.
 	SkipCommit
 )
 
@@ -68,10 +75,10 @@ type ConsumeOptions struct {
 	Under      string
 	EventTypes []string
 
-	// From is where a new subscription starts; shared, so that it has to be the
-	// same later on, when it no longer matters. [FromNow] is the moment at
-	// which the subscription is made; [FromVersion] is not possible. Later on see
-	// [ResetSubscription].
+	// From is where a new subscription starts; the member that makes it says so. Of
+	// no matter where the subscription exists, so that it may be computed; see
+	// [ResetSubscription] then. [FromNow] is the moment at which the subscription is
+	// made; [FromVersion] is not possible.
 	From Start
 
 	// Concurrency is how many commits this member deals with at the same time, of
@@ -83,9 +90,9 @@ type ConsumeOptions struct {
 	MaxAttempts int
 
 	// RetryDelay is the wait before the second attempt, and doubles with each
-	// further one up to MaxRetryDelay, which also bounds the first; a quarter of it, at random, is taken off or
-	// added. Meanwhile commits of other event streams are dealt with. 0:
-	// [DefaultRetryDelay] and [DefaultMaxRetryDelay].
+	// further one up to MaxRetryDelay, which also bounds the first; up to a quarter of
+	// it, at random, is taken off or added. Meanwhile commits of other event streams
+	// are dealt with. 0: [DefaultRetryDelay] and [DefaultMaxRetryDelay].
 	RetryDelay    time.Duration
 	MaxRetryDelay time.Duration
 
@@ -130,8 +137,8 @@ type Consumer interface {
 // streams, after a commit that was still being handled or retried; some of that
 // also where a part changes hands because members come or go. A member that has been silent for
 // [ConsumeOptions.TakeoverAfter] may find that another handled its commits
-// meanwhile: its handlers' contexts have ended then, which a process that was
-// paused sees when it goes on.
+// meanwhile: its handlers' contexts end then, which a process that was paused sees
+// when it goes on, and one whose machine slept within a second.
 //
 // A handler that fails is called again after a while, and after
 // [ConsumeOptions.MaxAttempts] its commit is parked (see [Parked]): put aside
@@ -142,7 +149,8 @@ type Consumer interface {
 // have returned, their contexts having ended, and the store knows what was done.
 // It returns [ErrInvalidArgument] or [ErrInvalidStreamUUID] for bad arguments,
 // [*SubscriptionConflictError], [ErrSubscriptionNotFound] when the subscription is
-// deleted under it, [*CorruptedError], [ErrUnavailable] where the store can't be
+// deleted under it, [*CorruptedError] where it comes upon damage, when all that it
+// read before is handled or parked, [ErrUnavailable] where the store can't be
 // reached when it begins, or waiting is of no use, or [ErrUnsupported].
 func Consume(ctx context.Context, b Backend, name string, options ConsumeOptions, handler Handler) error {
 	c, ok := b.(Consumer)
@@ -157,8 +165,13 @@ func Consume(ctx context.Context, b Backend, name string, options ConsumeOptions
 // answered when its projection shows it. What is parked counts as dealt with. A
 // position beyond the end is waited for until ctx ends.
 //
-// It returns [ErrSubscriptionNotFound], [ErrInvalidArgument] for an illegal
-// name, the context's error, [ErrUnavailable] or [ErrUnsupported].
+// A subscription that doesn't exist is waited for, too, since its first member may
+// be about to make it; for [SubscriptionGrace] at most, so that a misspelt name
+// doesn't wait for ever.
+//
+// It returns [ErrSubscriptionNotFound], at once where the subscription is deleted
+// meanwhile, and with the context's error where that ends before it is made;
+// [ErrInvalidArgument] for an illegal name, the context's error, [ErrUnavailable] or [ErrUnsupported].
 func WaitFor(ctx context.Context, b Backend, name string, position uint64) error {
 	c, ok := b.(Consumer)
 	if !ok {

@@ -83,6 +83,8 @@ type Importer interface {
 // versions or else within the bounds that [Append] names, what is stored
 // already is not stored again.
 //
+// What the iterator yields must not be changed before Import returns.
+//
 // Appends to one event stream may be written together, and then share their
 // position. On a Backend that is no [Importer] the appends are made one after the other.
 //

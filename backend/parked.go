@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// ParkedCommit is a commit that a named subscription has put aside.
+// ParkedCommit is a [Commit] that a named subscription has put aside: all events of
+// the event stream that share its position.
 type ParkedCommit struct {
 	StreamUUID   string    // the event stream
 	Position     uint64    // of the commit, by which it is replayed or discarded
@@ -50,12 +51,14 @@ func Parked(ctx context.Context, b Backend, name string) ([]ParkedCommit, error)
 // commit at position again, and returns when the request is stored; it is carried
 // out by the member that handles the event stream, as soon as there is one. The
 // commit is no longer parked when it was handled, and parked again when that
-// failed, or when it can't be read any more. With [HoldStream], it has to be the first that is parked of its event
-// stream, and when it was handled those behind it follow, until one fails.
+// failed, or when it can't be read any more. With [HoldStream], it has to be the
+// first that is parked of its event stream, and when it was handled those behind it
+// follow, until one fails.
 //
 // It returns [ErrNotParked], [ErrSubscriptionNotFound], [ErrInvalidArgument] for
-// an illegal name and for a commit that isn't the first, [ErrUnavailable],
-// [ErrOutcomeUnknown] or [ErrUnsupported].
+// an illegal name and for a commit that isn't the first, [ErrUnavailable], also
+// where 256 requests already wait for members, [ErrOutcomeUnknown] or
+// [ErrUnsupported].
 func ReplayParked(ctx context.Context, b Backend, name string, position uint64) error {
 	p, ok := b.(Parker)
 	if !ok {
@@ -66,7 +69,9 @@ func ReplayParked(ctx context.Context, b Backend, name string, position uint64) 
 
 // DiscardParked asks the members of a named subscription to forget the parked
 // commit at position, as [ReplayParked] asks them to handle it, with the same
-// errors. With [HoldStream], those behind it follow.
+// errors. With [HoldStream], those behind it follow. Until all commits before it
+// are dealt with, it may come again when its event stream changes hands, as others
+// may.
 func DiscardParked(ctx context.Context, b Backend, name string, position uint64) error {
 	p, ok := b.(Parker)
 	if !ok {

@@ -77,7 +77,8 @@ func ResetSubscription(ctx context.Context, b Backend, name string, position uin
 }
 
 // DeleteSubscription forgets a named subscription, and what it has parked. Its
-// members end with [ErrSubscriptionNotFound].
+// members end with [ErrSubscriptionNotFound]. Where the store is full, what was
+// parked keeps its room until the name is deleted once more, or used again.
 //
 // It returns [ErrSubscriptionNotFound], [ErrInvalidArgument] for an illegal
 // name, [ErrUnavailable], [ErrOutcomeUnknown] or [ErrUnsupported].

@@ -69,6 +69,30 @@ func ExampleSubscribe() {
 // Where the read model is in a database, the position is kept in the same
 // transaction: then each event has its effect exactly once.
 func ExampleSubscribe_exactlyOnce() {
+	// apply has the effects of a batch, and notes its position, or neither.
+	apply := func(ctx context.Context, db *sql.DB, before uint64, batch backend.Batch) error {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback() // does nothing after a commit
+		for _, e := range batch.Events {
+			if _, err := tx.ExecContext(ctx, `UPDATE accounts SET events = events + 1 WHERE name = ?`, e.StreamUUID); err != nil {
+				return err
+			}
+		}
+		res, err := tx.ExecContext(ctx, `UPDATE progress SET position = ? WHERE position = ?`, batch.Position, before)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil {
+			return err
+		} else if n != 1 {
+			return errors.New("another process is at it, too")
+		}
+		return tx.Commit()
+	}
+
 	follow := func(ctx context.Context, db *sql.DB, store backend.Backend) error {
 		var position uint64
 		if err := db.QueryRowContext(ctx, `SELECT position FROM progress`).Scan(&position); err != nil {
@@ -79,22 +103,13 @@ func ExampleSubscribe_exactlyOnce() {
 			if err != nil {
 				return err
 			}
-			tx, err := db.BeginTx(ctx, nil)
-			if err != nil {
+			if batch.Position == position {
+				continue // it only tells that it has caught up
+			}
+			if err := apply(ctx, db, position, batch); err != nil {
 				return err
 			}
-			defer tx.Rollback() // does nothing after a commit
-			for _, e := range batch.Events {
-				if _, err := tx.ExecContext(ctx, `UPDATE accounts SET events = events + 1 WHERE name = ?`, e.StreamUUID); err != nil {
-					return err
-				}
-			}
-			if _, err := tx.ExecContext(ctx, `UPDATE progress SET position = ?`, batch.Position); err != nil {
-				return err
-			}
-			if err := tx.Commit(); err != nil {
-				return err
-			}
+			position = batch.Position
 		}
 		return nil
 	}
@@ -195,8 +210,8 @@ func ExampleConsume() {
 
 	add(store, "accounts.ann", "Opened", "Deposited")
 	last := add(store, "accounts.bob", "Opened")
-	for errors.Is(backend.WaitFor(ctx, store, "balances", last.Position), backend.ErrSubscriptionNotFound) {
-		time.Sleep(time.Millisecond) // the first member is yet to make it
+	if err := backend.WaitFor(ctx, store, "balances", last.Position); err != nil {
+		log.Fatal(err)
 	}
 	fmt.Println(model.of("accounts.ann"), model.of("accounts.bob"))
 	cancel()
@@ -215,8 +230,8 @@ func consume(store backend.Backend, name string, options backend.ConsumeOptions,
 			log.Print(err)
 		}
 	})
-	for backend.WaitFor(ctx, store, name, 0) != nil {
-		time.Sleep(time.Millisecond)
+	if err := backend.WaitFor(ctx, store, name, 0); err != nil {
+		log.Fatal(err)
 	}
 	return func() {
 		cancel()

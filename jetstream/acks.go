@@ -23,13 +23,20 @@ type acks struct {
 	pool sync.Pool     // of *ack
 	seen atomic.Uint64 // how many connections were seen to have gone
 
+	// running is whether the timer runs, as it does while anything is awaited, and
+	// until the check after that.
+	running atomic.Bool
+
+	looked  atomic.Pointer[look] // the last look at the connection; nil: none yet
+	looking atomic.Bool          // whether another is under way
+	missed  atomic.Int32         // checks that came meanwhile
+
 	mu       sync.Mutex
 	sub      *nats.Subscription // nil: nothing was sent yet
 	inbox    string
 	last     uint64              // the last token given
 	awaiting map[uint64]receiver // by token
-	timer    *time.Timer         // runs while anything is awaited; nil: not made yet
-	running  bool                // whether it does
+	timer    *time.Timer         // nil: not made yet
 	closed   bool
 }
 
@@ -62,36 +69,99 @@ func newAcks(nc *nats.Conn) *acks {
 // its time.
 const checkEvery = 50 * time.Millisecond
 
-// check tells all that nothing came for them, and ends when there are none.
+// check looks at the connection and tells all that nothing came for them, and ends
+// when there are none.
 func (a *acks) check() {
+	a.mu.Lock()
+	upTo, running := a.last, len(a.awaiting) > 0
+	if a.running.Store(running); running {
+		a.timer.Reset(checkEvery) // before the look, which may take long
+	}
+	a.mu.Unlock()
+	if !running {
+		return
+	}
+	a.look(upTo)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, r := range a.awaiting {
 		r.check()
 	}
-	if a.running = len(a.awaiting) > 0; a.running {
-		a.timer.Reset(checkEvery)
+}
+
+// look is how the connection was.
+type look struct {
+	upTo       uint64 // the last token that was given before
+	reconnects uint64
+	status     nats.Status
+	lastError  error
+	maxPayload int64
+}
+
+// look looks how the connection is, unless another look is under way. That may be
+// for long: nats.go writes to the socket, which may be full, with the lock that
+// all of this is behind. So who waits for an answer asks the last look, never the
+// connection, and is not held up.
+func (a *acks) look(upTo uint64) {
+	if !a.looking.CompareAndSwap(false, true) {
+		a.missed.Add(1)
+		return
 	}
+	a.missed.Store(0)
+	now := &look{upTo: upTo, reconnects: a.nc.Stats().Reconnects, status: a.nc.Status(), lastError: a.nc.LastError(), maxPayload: a.nc.MaxPayload()}
+	a.seen.Store(now.reconnects)
+	a.looked.Store(now)
+	a.looking.Store(false)
+}
+
+// stuck reports whether the connection hasn't taken anything for some checks: who
+// sends by it would wait, whatever becomes of his context.
+func (a *acks) stuck() bool { return a.missed.Load() >= 5 && a.looking.Load() }
+
+// lost returns why no answer comes any more to what was sent with token by a
+// connection, as far as this look saw; nil: it may. What was sent by a new one
+// before anybody saw that the old one had gone is taken for lost, too: nats.go's
+// own count is behind the lock that all senders share.
+func (l *look) lost(token, connection uint64) error {
+	switch {
+	case l == nil || l.upTo < token:
+		return nil // it was before that
+	case l.status == nats.CLOSED:
+		return nats.ErrConnectionClosed
+	case l.status != nats.CONNECTED && l.status != nats.DRAINING_SUBS && l.status != nats.DRAINING_PUBS, l.reconnects != connection:
+		return nats.ErrDisconnected
+	}
+	return nil
+}
+
+// refused returns the server's word that this connection may not publish to the
+// subject that something was sent to with token, where it came after the last
+// error was before: the server says so beside the answer, which then never comes.
+func (l *look) refused(token uint64, subject string, before error) error {
+	if l != nil && token <= l.upTo && l.lastError != before && isRefusal(l.lastError, subject) {
+		return l.lastError
+	}
+	return nil
 }
 
 // run sees to it that the timer runs. a.mu is held.
 func (a *acks) run() {
 	switch {
-	case a.running:
+	case a.running.Load():
 	case a.timer == nil:
 		a.timer = time.AfterFunc(checkEvery, a.check)
 	default:
 		a.timer.Reset(checkEvery)
 	}
-	a.running = true
+	a.running.Store(true)
 }
 
 // send sends a message whose answer is for r. It returns the token to forget it
-// with.
+// with. Of some errors it is known that nothing was sent: errNotSent.
 func (a *acks) send(m *nats.Msg, r receiver) (uint64, error) {
 	token, err := a.expect(r)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("%w: %w", errNotSent, err)
 	}
 	m.Reply = a.inbox + "." + strconv.FormatUint(token, 36)
 	if err := a.nc.PublishMsg(m); err != nil {
@@ -231,7 +301,7 @@ func (a *acks) get(subject string) *ack {
 	if !ok {
 		got = &ack{answer: make(chan *nats.Msg, 2)}
 	}
-	got.connection = a.seen.Load()
+	got.connection = a.current()
 	got.subject, got.lastError, got.late = subject, a.nc.LastError(), nil
 	return got
 }
@@ -243,31 +313,13 @@ func (a *acks) put(used *ack) {
 	a.pool.Put(used)
 }
 
-// lost returns why no answer comes any more to what was sent by a connection;
-// nil: it may. Where that is older than the last one seen to have gone, it says
-// so too often, once: nats.go's own count is behind the lock that all senders
-// share.
-func (a *acks) lost(connection uint64) error {
-	switch now := a.nc.Stats().Reconnects; {
-	case a.nc.IsClosed():
-		return nats.ErrConnectionClosed
-	case !a.nc.IsConnected():
-		return nats.ErrDisconnected
-	case now != connection:
-		a.seen.Store(now)
-		return nats.ErrDisconnected
+// current returns which connection it is that something is sent by now, as far as
+// is known. Where nothing was awaited for a while, nobody looked.
+func (a *acks) current() uint64 {
+	if !a.running.Load() {
+		a.seen.Store(a.nc.Stats().Reconnects)
 	}
-	return nil
-}
-
-// refused returns the server's word that this connection may not publish to a
-// subject, where it came after the last error was before: the server says so
-// beside the answer, which then never comes.
-func (a *acks) refused(subject string, before error) error {
-	if last := a.nc.LastError(); isRefusal(last, subject) && last != before {
-		return last
-	}
-	return nil
+	return a.seen.Load()
 }
 
 // isNobody reports whether an answer is the server's word that nobody listens to
@@ -302,7 +354,8 @@ func (a *acks) wait(ctx context.Context, token uint64, w *ack, wait time.Duratio
 			if answer != nil {
 				return answer, nil
 			}
-			err = cmp.Or(a.refused(w.subject, w.lastError), a.lost(w.connection), p.spent(ctx, wait))
+			l := a.looked.Load()
+			err = cmp.Or(l.refused(token, w.subject, w.lastError), l.lost(token, w.connection), p.spent(ctx, wait))
 		case <-done:
 			err = ctx.Err()
 		}

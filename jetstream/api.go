@@ -93,17 +93,16 @@ type stored struct {
 // request sends a request that changes nothing, and sends it again until it is
 // answered or ctx ends, or the server says that it isn't permitted.
 func (b *Backend) request(ctx context.Context, subject string, data []byte, late receiver) (*nats.Msg, error) {
-	before := b.nc.LastError()
 	for tries := 0; ; tries++ {
 		msg, err := b.requestOnce(ctx, &nats.Msg{Subject: subject, Data: data}, late)
 		if err == nil {
 			return msg, nil
 		}
-		if refused := b.acks.refused(subject, before); refused != nil {
-			return nil, notPermitted(refused)
+		if errors.Is(err, nats.ErrPermissionViolation) {
+			return nil, notPermitted(err)
 		}
-		err = b.explain(subject, err)
-		if errors.Is(err, nats.ErrConnectionClosed) || b.closed.Load() {
+		err = b.explainWait(subject, err)
+		if b.ended(err) {
 			return nil, fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
 		}
 		b.log.DebugContext(ctx, "repeating a request", "subject", subject, "error", err)
@@ -117,20 +116,17 @@ func (b *Backend) request(ctx context.Context, subject string, data []byte, late
 // [Config.RequestTimeout]. late, if not nil, is told the answer where it comes
 // after ctx has ended.
 func (b *Backend) requestOnce(ctx context.Context, msg *nats.Msg, late receiver) (*nats.Msg, error) {
+	if err := b.ready(ctx); err != nil {
+		return nil, err
+	}
 	ack := b.acks.get(msg.Subject)
 	defer b.acks.put(ack)
 	ack.late = late
 	return b.ask(ctx, msg, ack, ack)
 }
 
-// ask sends a request whose answer r is told, which then tells ack.
+// ask sends a request whose answer r is told, which then tells ack, once b is ready.
 func (b *Backend) ask(ctx context.Context, msg *nats.Msg, r receiver, ack *ack) (*nats.Msg, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if !b.nc.IsConnected() && !b.nc.IsClosed() {
-		return nil, nats.ErrDisconnected // the client would keep it, and all its repetitions
-	}
 	token, err := b.acks.send(msg, r)
 	if err != nil {
 		return nil, err
@@ -142,10 +138,58 @@ func (b *Backend) ask(ctx context.Context, msg *nats.Msg, r receiver, ack *ack) 
 	return answer, err
 }
 
+// ready returns why nothing is to be sent now; nil: it may be. Without a connection
+// the client would keep it, and send it after the reconnect, when the caller has
+// long been told that it failed.
+func (b *Backend) ready(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return b.disconnected()
+}
+
+// disconnected returns why nothing is to be sent by the connection now; nil: it may
+// be. While it drains, the inbox of the answers is gone already.
+func (b *Backend) disconnected() error {
+	if b.acks.stuck() {
+		return errStuck
+	}
+	switch b.nc.Status() {
+	case nats.CONNECTED:
+		return nil
+	case nats.CLOSED:
+		return nats.ErrConnectionClosed
+	case nats.DRAINING_SUBS, nats.DRAINING_PUBS:
+		return nats.ErrConnectionDraining
+	}
+	return nats.ErrDisconnected
+}
+
+// ended reports whether nothing will be sent any more, after the last attempt failed
+// with err.
+func (b *Backend) ended(err error) bool {
+	return b.closed.Load() || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrConnectionDraining)
+}
+
 // explain adds what the connection knows about a request without an answer: the
 // server reports a missing permission beside it, not in it.
 func (b *Backend) explain(subject string, err error) error {
-	last := b.nc.LastError() // which may be an old one, of someone else's
+	return b.explainBy(b.nc.LastError(), subject, err)
+}
+
+// explainWait is explain for who waited for an answer in acks, and whose time may
+// be over: he must not wait for the connection.
+func (b *Backend) explainWait(subject string, err error) error {
+	var last error
+	if l := b.acks.looked.Load(); l != nil {
+		last = l.lastError
+	}
+	return b.explainBy(last, subject, err)
+}
+
+// explainBy is explain where the connection's last error was last, which may be an
+// old one, of someone else's.
+func (b *Backend) explainBy(last error, subject string, err error) error {
 	if isRefusal(last, subject) || isInboxRefusal(last, b.nc.NewInbox()) {
 		return fmt.Errorf("request to %s: %w (the connection's last error: %w)", subject, err, last)
 	}
@@ -218,6 +262,9 @@ func (b *Backend) lastUpTo(ctx context.Context, subject string) (*stored, uint64
 		Last [1]string `json:"multi_last"`
 	}{[1]string{subject}})
 	if err != nil {
+		return nil, 0, err
+	}
+	if err := b.ready(ctx); err != nil {
 		return nil, 0, err
 	}
 	ack := b.acks.get(b.api.direct)

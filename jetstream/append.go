@@ -27,7 +27,10 @@ func (b *Backend) AppendToStream(ctx context.Context, streamUUID string, events 
 // Append is as the function [backend.Append] says. It takes one round trip where
 // the event stream's head is known or expected to be none, else two; with
 // [backend.AnyVersion] or [backend.StreamExists] and ids given, one more where
-// the ids of the latest commits are not known.
+// the ids of the latest commits are not known. Beginning an event stream anew,
+// where one of the name was deleted, takes one more, which sees that the new one
+// remained when the server erased what was left of the old one, and without a
+// known head two more.
 //
 // Appends of this process that wait for the same event stream are written
 // together, in one message, and then share their position; each has its own
@@ -72,6 +75,25 @@ func (a *appendage) bytes() int {
 	return n
 }
 
+// own copies what is the caller's: others may still be writing the append when the
+// caller has left.
+func (a *appendage) own() {
+	n := 0
+	for i := range a.events {
+		n += len(a.events[i].Data) + len(a.events[i].Metadata)
+	}
+	copies := make([]byte, 0, n)
+	own := func(data []byte) []byte {
+		start := len(copies)
+		copies = append(copies, data...)
+		return copies[start:len(copies):len(copies)]
+	}
+	for i := range a.events {
+		e := &a.events[i]
+		e.Data, e.Metadata = own(e.Data), own(e.Metadata)
+	}
+}
+
 func givenIDs(events []backend.UnsavedEvent) bool {
 	return len(events) > 0 && events[0].EventUUID != uuid.Nil
 }
@@ -89,6 +111,10 @@ func (b *Backend) append(ctx context.Context, streamUUID string, a *appendage) (
 		return b.appendNothing(ctx, t, a)
 	}
 	a.deadline, _ = ctx.Deadline() // begin has seen to it that there is one
+	if b.queues.enterFree(t.subject) {
+		return b.appendAlone(ctx, t, a)
+	}
+	a.own()
 	w := b.queues.enter(t.subject, a)
 	if w == nil {
 		return b.appendAlone(ctx, t, a)
@@ -103,7 +129,9 @@ func (b *Backend) append(ctx context.Context, streamUUID string, a *appendage) (
 	if b.queues.quit(t.subject, w) {
 		b.unlock(t)
 	}
-	if w.claim.CompareAndSwap(claimFree, claimWithdrawn) {
+	// Who repeats it has to find it, or nothing: from now on it is not written after
+	// a newer head.
+	if w.claim.Swap(claimWithdrawn) == claimFree {
 		return backend.AppendResult{}, unavailable(ctx, fmt.Errorf("waiting for other appends to %q: %w", t.uuid, ctx.Err()))
 	}
 	return backend.AppendResult{}, outcomeUnknown(ctx, fmt.Errorf("others are writing it: %w", ctx.Err()))
@@ -180,9 +208,25 @@ func (h *head) begin() wire.State {
 	return wire.State{First: 1, ID: newStreamID(), Created: time.Now().UTC()}
 }
 
+// maxFileStored is what a message may take in a file store, which takes no records
+// beyond 32 MiB, with the subject and some 40 bytes beside the message
+// (nats-server 2.15.2, filestore.go, rlBadThresh).
+const maxFileStored = 32<<20 - 4<<10
+
+// maxPayload is that of the server that is connected.
+func (b *Backend) maxPayload() int64 {
+	if l := b.acks.looked.Load(); l != nil && b.acks.stuck() {
+		return l.maxPayload
+	}
+	return b.nc.MaxPayload()
+}
+
 // limits are those of the server that is connected and of the JetStream stream.
 func (b *Backend) limits() wire.Limits {
-	limits := wire.Limits{MaxMessageBytes: int(b.nc.MaxPayload()), EventsPerMessage: b.cfg.EventsPerMessage, MaxMessages: wire.MaxParts}
+	limits := wire.Limits{MaxMessageBytes: int(b.maxPayload()), EventsPerMessage: b.cfg.EventsPerMessage, MaxMessages: wire.MaxParts}
+	if b.cfg.Storage == FileStorage {
+		limits.MaxMessageBytes = min(limits.MaxMessageBytes, maxFileStored)
+	}
 	if b.maxBytes > 0 {
 		limits.MaxMessageBytes = min(limits.MaxMessageBytes, b.maxBytes)
 	}

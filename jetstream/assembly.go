@@ -4,18 +4,18 @@ import (
 	"context"
 	"strings"
 
+	"github.com/tributary-es/tributary/backend"
 	"github.com/tributary-es/tributary/jetstream/internal/wire"
 )
 
 // assembly makes commits of messages of many event streams, as they come in
 // position order.
 type assembly struct {
-	b     *Backend
-	after uint64                 // the position after which messages come
-	keep  func(uuid string) bool // false for event streams to pass over; nil: none
+	b    *Backend
+	keep func(uuid string) bool // false for event streams to pass over; nil: none
 
 	known  continuity
-	trusts bool // that nothing is missing: who reads one event stream sees to that
+	trusts bool // that nothing is missing: who reads one event stream sees to that, but for the first commit
 
 	commit  commit // the one begun
 	subject string // of the message before
@@ -89,13 +89,12 @@ func (b *Backend) isReserved(subject string) bool {
 	return strings.HasPrefix(subject[min(len(subject), len(b.subjects.All())-1):], "$")
 }
 
-// addWithin adds a message of a commit that began before the position at which
-// reading began.
+// addWithin adds a message of a commit whose beginning didn't come: because
+// reading began within it, or because the server passed over it.
 func (a *assembly) addWithin(ctx context.Context, p part) error {
-	c := &a.commit
 	before := uint64(p.rec.Part.Index) - 1
-	if before >= wire.MaxParts || p.position <= before || p.position-before > a.after {
-		return nil // its beginning was never stored
+	if before >= wire.MaxParts || p.position <= before {
+		return a.checkBeginning(ctx, p)
 	}
 	positions := make([]uint64, before)
 	for i := range positions {
@@ -110,19 +109,46 @@ func (a *assembly) addWithin(ctx context.Context, p part) error {
 	if err != nil {
 		return err
 	}
+	c := &a.commit
 	for _, m := range messages {
-		if m == nil {
-			c.clear()
-			return nil
+		whole := m != nil
+		if whole {
+			earlier, err := c.decode(m)
+			whole = err == nil && c.add(earlier)
 		}
-		earlier, err := c.decode(m)
-		if err != nil || !c.add(earlier) {
+		if !whole {
 			c.clear()
-			return nil
+			return a.checkBeginning(ctx, p)
 		}
 	}
 	if !c.add(p) {
 		c.clear()
+		return a.checkBeginning(ctx, p)
 	}
 	return nil
+}
+
+// checkBeginning returns an error where p is the last message of a commit of which
+// others are missing: of one that was never finished the last isn't there. What was
+// truncated or erased isn't missing, though a server that was killed meanwhile may
+// have left the end of it.
+func (a *assembly) checkBeginning(ctx context.Context, p part) error {
+	if !p.rec.Part.Last() {
+		return nil // if its last message comes, that tells
+	}
+	ctx, cancel, err := a.b.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	h, err := a.b.refreshHead(ctx, target{uuid: a.uuid, subject: p.subject})
+	if err != nil {
+		return err
+	}
+	first := max(p.rec.Part.Base+1, h.state.First)
+	if !h.exists || h.state.ID != p.rec.State.ID || first > p.rec.State.Version {
+		return nil
+	}
+	return &backend.CorruptedError{StreamUUID: a.uuid, FirstVersion: first, LastVersion: p.rec.State.Version, Position: p.position,
+		Reason: "messages of the commit that ends there are missing"}
 }

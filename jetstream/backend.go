@@ -12,7 +12,8 @@
 // event stream's last message, so that of two writers one wins and no event
 // comes between (docs/FORMAT.md specifies the messages). It takes one round trip
 // where this process knows the event stream's head: after reading it to the end,
-// after appending to it, and where it is new.
+// after appending to it, and where it is new. Where one of the name was deleted
+// before, beginning it anew takes two to four.
 //
 // # Caveats
 //
@@ -34,6 +35,12 @@
 //
 // Events that are returned share memory with the message that they came in;
 // keeping one keeps the message.
+//
+// Who waits is freed by the context. Who sends is not, while the connection takes
+// nothing, as where the server was suspended and the buffers are full: nats.go
+// then waits in its own lock, for [nats.FlusherTimeout], a minute by default.
+// Connect with less, such as five seconds, where deadlines matter more than a link
+// that is slow.
 //
 // Truncating within an event stream, and nothing else, needs the server's
 // permission to purge ($JS.API.STREAM.PURGE.<stream>).
@@ -69,9 +76,10 @@ type Backend struct {
 	log      *slog.Logger
 	subjects tributary.Subjects
 	api      apiSubjects
-	created  time.Time // when the JetStream stream was
-	replicas int       // of it, when it was opened
-	maxBytes int       // of a message, where the JetStream stream has a limit of its own; 0: none
+	created  time.Time     // when the JetStream stream was
+	replicas int           // of it, when it was opened
+	catchUp  time.Duration // catchUp, but in tests
+	maxBytes int           // of a message, where the JetStream stream has a limit of its own; 0: none
 	heads    *headCache
 	queues   *queues
 	acks     *acks
@@ -120,6 +128,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
 		queues:   newQueues(cfg.EventsPerMessage == 0),
 		acks:     newAcks(nc),
 		done:     make(chan struct{}),
+		catchUp:  catchUp,
 	}
 	b.tails = newTails(b)
 	b.keys = &keys{b: b}
@@ -139,6 +148,10 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Backend, error) {
 // Close ends the use of b: what is called afterwards returns
 // [backend.ErrUnavailable], and so does an iteration under way at its next
 // request. The connection stays open.
+//
+// Before draining the connection let appends end: while it drains, nothing is
+// sent any more, what would be is [backend.ErrUnavailable], and the answers to
+// what was sent may be lost ([backend.ErrOutcomeUnknown]).
 func (b *Backend) Close() error {
 	if b.closed.Swap(true) {
 		return nil

@@ -105,6 +105,13 @@ func TestWrongChainsOnlyCostTime(t *testing.T) {
 				wantStream(t, b, "x", version)
 			}
 			wantEveryRange(t, s, "x", version)
+			for from := uint64(1); from <= version; from++ {
+				events, err := subscribed(t, s, backend.SubscribeOptions{Stream: "x", From: backend.FromVersion(from)})
+				if err != nil {
+					t.Fatalf("subscribing from version %d: %v", from, err)
+				}
+				wantVersions(t, events, from, version)
+			}
 			s.append("x", backend.ExactVersion(version), identified(2))
 			s.append("x", backend.AnyVersion(), identified(1))
 			wantStream(t, s, "x", version+3)

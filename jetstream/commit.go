@@ -54,8 +54,12 @@ func (c *commit) add(p part) bool {
 	return true
 }
 
-// clear makes c a commit that has no message yet.
-func (c *commit) clear() { c.parts = c.parts[:0] }
+// clear makes c a commit that has no message yet. Its place is used again, and
+// must not hold what a large one had for as long as its reader lives.
+func (c *commit) clear() {
+	clear(c.parts)
+	c.parts = c.parts[:0]
+}
 
 // complete reports whether all messages of the commit are there.
 func (c *commit) complete() bool {

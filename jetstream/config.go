@@ -66,7 +66,9 @@ type Config struct {
 	// many as fit, which makes an append one message. 1: one message an event,
 	// for consumers of yours that want that; an append of several events is then
 	// an atomic batch, for which a single-replica file store takes 30 to 100 times
-	// as long (docs/design.md), and which can hold 1,000 messages.
+	// as long (docs/design.md), and which can hold 1,000 messages. Any number but 0
+	// has each append be a commit of its own, as handlers of named subscriptions may
+	// want it: none is written together with others.
 	EventsPerMessage int
 
 	// HeadCacheSize is how many event streams' heads (version, position, recent
@@ -79,7 +81,9 @@ type Config struct {
 	ReadConsistency ReadConsistency
 
 	// Timeout bounds an operation whose context has no deadline. For an iterator
-	// it bounds each wait for the server. 0: [DefaultTimeout].
+	// it bounds each wait for the server. 0: [DefaultTimeout]. How long a send may
+	// be held up by a connection that takes nothing is told by
+	// nats.FlusherTimeout, not by this or a context.
 	Timeout time.Duration
 
 	// RequestTimeout is how long an answer of the server is waited for before
@@ -87,7 +91,8 @@ type Config struct {
 	// twice as long each time. 0: [DefaultRequestTimeout].
 	RequestTimeout time.Duration
 
-	// Logger is told, at level Debug, of what is retried and why. nil: discard.
+	// Logger is told, at level Debug, of what is retried and why, and, at level Warn,
+	// where [Open] finds that the server lost data. nil: discard.
 	Logger *slog.Logger
 }
 

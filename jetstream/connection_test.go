@@ -2,11 +2,15 @@ package jetstream_test
 
 import (
 	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
 
 	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/internal/testserver"
 	"github.com/tributary-es/tributary/jetstream"
 )
 
@@ -55,6 +59,61 @@ func TestWhatIsAskedAsTheConnectionBreaksIsAskedAgain(t *testing.T) {
 			}
 			if asked == 0 {
 				t.Errorf("nothing was asked by %s", test.subject)
+			}
+		})
+	}
+}
+
+// A connection that drains, which takes as long as somebody's handler does, is
+// connected, but the inbox of the answers is gone.
+func TestADrainingConnectionRefusesAtOnceAndSendsNothing(t *testing.T) {
+	// Longer than the test waits.
+	cfg := jetstream.Config{RequestTimeout: time.Hour, Timeout: time.Hour}
+	for name, do := range map[string]func(s *store) error{
+		"an append": func(s *store) error {
+			_, err := backend.Append(s.t.Context(), s, "x", backend.AnyVersion(), identified(1), uuid.Nil)
+			return err
+		},
+		"an import": func(s *store) error {
+			_, err := backend.Import(s.t.Context(), s, func(yield func(backend.StreamAppend, error) bool) {
+				yield(backend.StreamAppend{StreamUUID: "x", Expected: backend.AnyVersion(), Events: identified(1)}, nil)
+			}, backend.ImportOptions{}, uuid.Nil)
+			return err
+		},
+		"DeleteStream": func(s *store) error { return s.DeleteStream(s.t.Context(), backend.Stream{UUID: "x"}, uuid.Nil) },
+		"a read": func(s *store) error {
+			_, err := s.ReadStream(s.t.Context(), "x", 0, 10, uuid.Nil)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			srv := testserver.Single(t)
+			s, direct := openStore(t, srv.Connect(t), cfg), openStore(t, srv.Connect(t), cfg)
+			s.add("x", 1, 1)
+			before := s.lastSeq()
+			handling, handled := make(chan struct{}), make(chan struct{})
+			defer close(handled)
+			if _, err := s.nc.Subscribe("busy", func(*nats.Msg) {
+				close(handling)
+				<-handled
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.nc.Publish("busy", nil); err != nil {
+				t.Fatal(err)
+			}
+			<-handling
+			if err := s.nc.Drain(); err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() { done <- do(s) }()
+			if err := wantDone(t, done); !errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrOutcomeUnknown) || !errors.Is(err, nats.ErrConnectionDraining) {
+				t.Errorf("error %v, want ErrUnavailable and ErrConnectionDraining", err)
+			}
+			if got := direct.lastSeq(); got != before {
+				t.Errorf("%d messages were stored", got-before)
 			}
 		})
 	}

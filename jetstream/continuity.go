@@ -19,44 +19,54 @@ type continuity struct {
 type reached struct {
 	id      uint64
 	version uint64
+	passed  uint64 // the position up to which it was passed over, and nothing is known; 0: it wasn't
 }
 
 // maxSeen is how many event streams are known at a time, some 100 bytes each.
 const maxSeen = 1 << 16
 
-// want returns the version that must come next of c's event stream; 0: any.
-func (k *continuity) want(c *commit) uint64 {
+// want returns the version that must come next of c's event stream, 0: any; and
+// the position after which all of it has come.
+func (k *continuity) want(c *commit) (version, after uint64) {
 	last, ok := k.seen[c.last().subject]
+	after = max(k.from, last.passed)
 	switch {
+	case last.passed > 0:
 	case ok && last.id == c.streamID():
-		return last.version + 1
+		return last.version + 1, after
 	case ok || k.from == 0:
-		return 1
+		return 1, after
 	}
 	// It is the first in this reading. Its chain says where the one before is.
 	before := c.before()
-	if chain := c.parts[0].rec.Chain(); len(chain) > 0 && chain[0].Position > k.from && uint64(chain[0].Events) <= before {
-		return before + 1 - uint64(chain[0].Events)
+	if chain := c.parts[0].rec.Chain(); len(chain) > 0 && chain[0].Position > after && uint64(chain[0].Events) <= before {
+		return before + 1 - uint64(chain[0].Events), after
 	}
-	return 0
+	return 0, after
 }
 
 // add notes that c has come.
 func (k *continuity) add(c *commit) {
+	k.note(c.last().subject, reached{id: c.streamID(), version: c.version()}, c.start()-1)
+}
+
+// passOver notes that a message is none of this reading's. Of other event streams
+// that says nothing.
+func (k *continuity) passOver(m *stored) {
+	k.note(m.subject, reached{passed: m.position}, m.position)
+}
+
+// note notes what came of an event stream. What came before position is forgotten
+// where too much is known.
+func (k *continuity) note(subject string, r reached, position uint64) {
 	if len(k.seen) >= maxSeen {
 		clear(k.seen)
-		k.from = c.start() - 1
+		k.from = position
 	}
 	if k.seen == nil {
 		k.seen = make(map[string]reached)
 	}
-	k.seen[c.last().subject] = reached{c.streamID(), c.version()}
-}
-
-// passOver notes that a message is none of this reading's.
-func (k *continuity) passOver(m *stored) {
-	delete(k.seen, m.subject)
-	k.from = m.position
+	k.seen[subject] = r
 }
 
 // checkContinuity returns a [*backend.CorruptedError] where events are missing
@@ -64,12 +74,12 @@ func (k *continuity) passOver(m *stored) {
 // passes over them. What was truncated or erased isn't missing.
 func (a *assembly) checkContinuity(ctx context.Context) error {
 	c := &a.commit
-	if last, ok := a.known.seen[c.last().subject]; ok && last.id != c.streamID() && c.forgetful() {
+	if last, ok := a.known.seen[c.last().subject]; ok && last.passed == 0 && last.id != c.streamID() && c.forgetful() {
 		a.known.add(c)
 		return c.forgotten(a.uuid)
 	}
-	if want := a.known.want(c); want != 0 && max(want, c.last().rec.State.First) <= c.before() {
-		if err := a.checkMissing(ctx, want); err != nil {
+	if want, after := a.known.want(c); want != 0 && max(want, c.last().rec.State.First) <= c.before() {
+		if err := a.checkMissing(ctx, want, after); err != nil {
 			return err
 		}
 	}
@@ -77,8 +87,9 @@ func (a *assembly) checkContinuity(ctx context.Context) error {
 	return nil
 }
 
-// checkMissing is checkContinuity where the version want didn't come.
-func (a *assembly) checkMissing(ctx context.Context, want uint64) error {
+// checkMissing is checkContinuity where the version want didn't come, which is
+// stored after a position.
+func (a *assembly) checkMissing(ctx context.Context, want, after uint64) error {
 	c := &a.commit
 	t := target{uuid: a.uuid, subject: c.last().subject}
 	ctx, cancel, err := a.b.begin(ctx)
@@ -101,7 +112,7 @@ func (a *assembly) checkMissing(ctx context.Context, want uint64) error {
 		return nil
 	case err != nil && !errors.Is(err, backend.ErrCorrupted):
 		return err
-	case err == nil && events[0].Position <= a.known.from:
+	case err == nil && events[0].Position <= after:
 		return nil // a copy's chain, which names positions of the original
 	case err == nil:
 		reason = "the server passed over events, which another replica has"

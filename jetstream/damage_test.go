@@ -1,10 +1,14 @@
 package jetstream_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -137,7 +141,26 @@ func TestEventsThatTheServerPassesOverAreNamed(t *testing.T) {
 			_, err := subscribed(t, s, backend.SubscribeOptions{From: backend.AfterPosition(after)})
 			want(t, err)
 		})
+		t.Run("Subscribe to the event stream "+name, func(t *testing.T) {
+			_, err := subscribed(t, s, backend.SubscribeOptions{Stream: "x", From: backend.AfterPosition(after)})
+			corrupted, ok := errors.AsType[*backend.CorruptedError](err)
+			if !ok || corrupted.StreamUUID != "x" || corrupted.FirstVersion != 3 || corrupted.LastVersion != 4 {
+				t.Errorf("error %v, want the versions 3 to 4 of x", err)
+			}
+		})
 	}
+	t.Run("a member that has x, and not y", func(t *testing.T) {
+		for _, after := range []uint64{0, 1, 2, bad - 1} {
+			var last error
+			for batch, err := range s.Follow(within(t, patience), backend.SubscribeOptions{From: backend.AfterPosition(after)},
+				func(name string) bool { return name == "x" }) {
+				if last = err; batch.CaughtUp {
+					break
+				}
+			}
+			want(t, last)
+		}
+	})
 	t.Run("a named subscription, however often it is begun", func(t *testing.T) {
 		for range 2 {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -155,6 +178,10 @@ func TestEventsThatTheServerPassesOverAreNamed(t *testing.T) {
 		if err != nil || len(events) != 2 {
 			t.Errorf("Subscribe: %d events, error %v, want 2", len(events), err)
 		}
+		events, err = subscribed(t, s, backend.SubscribeOptions{Stream: "x", From: backend.AfterPosition(next - 1)})
+		if err != nil || len(events) != 2 {
+			t.Errorf("Subscribe to the event stream: %d events, error %v, want 2", len(events), err)
+		}
 	})
 	t.Run("until they are truncated", func(t *testing.T) {
 		if err := s.Truncate(t.Context(), "x", 5, uuid.Nil); err != nil {
@@ -164,6 +191,23 @@ func TestEventsThatTheServerPassesOverAreNamed(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestASubscriptionToATruncatedEventStreamMissesItsFirstEvents(t *testing.T) {
+	var first uint64
+	s := damaged(t, func(s *store) {
+		s.add("x", 1, 1)
+		first = s.add("x", 1).Position
+		s.add("x", 1)
+		if err := s.Truncate(t.Context(), "x", 3, uuid.Nil); err != nil {
+			t.Fatal(err)
+		}
+	}, func(dir string, records []blockfile.Record) { flip(t, first)(dir, records) })
+	events, err := subscribed(t, s.again(jetstream.Config{}), backend.SubscribeOptions{Stream: "x"})
+	corrupted, ok := errors.AsType[*backend.CorruptedError](err)
+	if !ok || corrupted.FirstVersion != 3 || corrupted.LastVersion != 3 || len(events) != 0 {
+		t.Errorf("%d events, error %v, want the version 3 of x", len(events), err)
+	}
 }
 
 // A server that can't read one of the messages which a marker takes the place of
@@ -183,6 +227,24 @@ func TestWhatReplacesADamagedMessageIsKept(t *testing.T) {
 					s.append("x", backend.ExactVersion(version), identified(1))
 				}
 				wantStream(t, s.again(jetstream.Config{}), "x", 3)
+			},
+		},
+		"beginning anew by an import": {
+			func(s *store) error {
+				if err := s.DeleteStream(s.t.Context(), backend.Stream{UUID: "x"}, uuid.Nil); err != nil {
+					return err
+				}
+				_, err := backend.Import(s.t.Context(), s, func(yield func(backend.StreamAppend, error) bool) {
+					yield(backend.StreamAppend{StreamUUID: "x", Expected: backend.NoStream(), Events: identified(1)}, nil)
+				}, backend.ImportOptions{}, uuid.Nil)
+				return err
+			},
+			func(t *testing.T, s *store) {
+				for _, b := range []*store{s, s.again(jetstream.Config{})} {
+					wantStream(t, b, "x", 1)
+				}
+				s.append("x", backend.ExactVersion(1), identified(1))
+				wantStream(t, s.again(jetstream.Config{}), "x", 2)
 			},
 		},
 		"truncating all": {
@@ -207,6 +269,62 @@ func TestWhatReplacesADamagedMessageIsKept(t *testing.T) {
 				t.Fatal(err)
 			}
 			replace.want(t, s)
+		})
+	}
+}
+
+// What is acknowledged may be erased until the server was asked whether it remained,
+// and what it replaces is gone.
+func TestWhatReplacesADamagedMessageIsUnknownUntilItIsFound(t *testing.T) {
+	// What happens between that it is stored and that the caller knows.
+	for name, meanwhile := range map[string]func(t *testing.T, s *store, p *proxy, cancel func()){
+		"no answer to whether it is there": func(t *testing.T, _ *store, p *proxy, cancel func()) {
+			const asking = "$JS.API.STREAM.MSG.GET.EVENTS"
+			p.take()
+			p.on(func(subject string) fate {
+				if subject == asking {
+					return swallow
+				}
+				return arrives
+			})
+			p.set(flowing)
+			eventually(t, "it is asked for", func() bool { return p.seen(asking) > 0 })
+			cancel()
+		},
+		"no room to write it again": func(t *testing.T, s *store, p *proxy, _ func()) {
+			cfg := configOf(t, s.js, jetstream.DefaultStream)
+			cfg.MaxBytes = 1
+			if _, err := s.js.UpdateStream(t.Context(), cfg); err != nil {
+				t.Fatal(err)
+			}
+			p.on(nil)
+			p.set(flowing)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var bad uint64
+			direct := damaged(t, func(s *store) {
+				bad = s.add("x", 1, 2).Position
+				s.add("x", 1)
+			}, func(dir string, records []blockfile.Record) { flip(t, bad)(dir, records) })
+			p := newProxyTo(t, direct.nc.ConnectedUrl())
+			s := openStore(t, p.connect(), jetstream.Config{RequestTimeout: patience})
+			before := direct.lastSeq()
+			p.on(func(subject string) fate {
+				if subject == "events.x" {
+					p.answers = withheld
+				}
+				return arrives
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- s.DeleteStream(ctx, backend.Stream{UUID: "x"}, uuid.Nil) }()
+			eventually(t, "the server has it", func() bool { return direct.lastSeq() > before })
+			meanwhile(t, direct, p, cancel)
+			if err := wantDone(t, done); !errors.Is(err, backend.ErrOutcomeUnknown) || errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrStoreFull) {
+				t.Errorf("error %v, want ErrOutcomeUnknown", err)
+			}
 		})
 	}
 }
@@ -254,6 +372,13 @@ func TestASubscriptionIsNotCaughtUpBeforeWhatItsProcessHasSeen(t *testing.T) {
 	if events, err = subscribed(t, s, backend.SubscribeOptions{Stream: "y", From: backend.FromBeginning()}); err != nil || len(events) != 2 {
 		t.Errorf("%d events of another, error %v", len(events), err)
 	}
+	t.Run("however long a leader of several replicas is waited for", func(t *testing.T) {
+		s.AsReplicated(500*time.Millisecond, time.Second)
+		events, err := subscribed(t, s, backend.SubscribeOptions{Stream: "x", From: backend.FromBeginning()})
+		if !errors.Is(err, backend.ErrCorrupted) {
+			t.Errorf("%d events, error %v, want ErrCorrupted", len(events), err)
+		}
+	})
 }
 
 // A server that lost its last messages gives their positions once more.
@@ -301,6 +426,100 @@ func TestASubscriptionDoesNotWaitBehindTheEndOfAStoreThatWentBack(t *testing.T) 
 				}
 			}
 			t.Fatal("the subscription ended without an error")
+		})
+	}
+}
+
+// Who comes new to a store of which the server cut the end can't know what was
+// there, but the server says that something was.
+func TestOpenTellsThatTheServerLostData(t *testing.T) {
+	cut := func(_ *testserver.Server, records []blockfile.Record) error {
+		return os.Truncate(records[2].File, records[2].Start+10) // y was the messages 3 and 4
+	}
+	for name, test := range map[string]struct {
+		damage func(*testserver.Server, []blockfile.Record) error
+		which  string
+	}{
+		"a block cut": {cut, "it doesn't know which"},
+		"a block cut, after kill -9": {func(server *testserver.Server, records []blockfile.Record) error {
+			return errors.Join(cut(server, records), os.Remove(blockfile.Index(server.StoreDir(), jetstream.DefaultStream)))
+		}, "it doesn't know which"},
+		"a block gone": {func(_ *testserver.Server, records []blockfile.Record) error {
+			return os.Remove(records[0].File)
+		}, "4 of those from position 1 to 4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := testserver.Single(t)
+			s := openStore(t, server.Connect(t), jetstream.Config{})
+			s.add("x", 1, 1)
+			s.add("y", 1, 1)
+			restart := func(damage func(*testserver.Server, []blockfile.Record) error) {
+				t.Helper()
+				server.Stop()
+				if damage != nil {
+					records, err := blockfile.Records(server.StoreDir(), jetstream.DefaultStream)
+					if err := errors.Join(err, damage(server, records)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := server.Restart(); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, "the client is back", func() bool { return s.nc.FlushTimeout(time.Second) == nil })
+			}
+			told := func() string {
+				t.Helper()
+				var lines bytes.Buffer
+				logger := slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelWarn}))
+				s.again(jetstream.Config{Logger: logger})
+				return lines.String()
+			}
+			if got := told(); got != "" {
+				t.Errorf("where nothing was lost, the logger was told %q", got)
+			}
+			restart(nil)
+			if got := told(); got != "" {
+				t.Errorf("after a restart without damage, the logger was told %q", got)
+			}
+			restart(test.damage)
+			if got := told(); !strings.Contains(got, "lost") || !strings.Contains(got, test.which) {
+				t.Errorf("the logger was told %q, want %q", got, test.which)
+			}
+			restart(nil)
+			if got := told(); got != "" { // or docs/reliability.md is wrong
+				t.Errorf("after another start, the logger was told %q", got)
+			}
+		})
+	}
+}
+
+// The last message of a commit is stored after all others of it, so that these are
+// missing, even where nothing comes behind it.
+func TestAPartOfTheLastCommitThatCantBeReadIsNamed(t *testing.T) {
+	for _, position := range []uint64{3, 4} {
+		t.Run(fmt.Sprint("message ", position), func(t *testing.T) {
+			s := damaged(t, func(s *store) {
+				parts := s.again(jetstream.Config{EventsPerMessage: 1})
+				parts.add("x", 1, 1)
+				if at := parts.add("x", 3).Position; at != 5 {
+					t.Fatalf("the commit ends at position %d, want 5", at)
+				}
+				if _, err := s.ReadStreamInfo(t.Context(), "x", uuid.Nil); err != nil {
+					t.Fatal(err)
+				}
+			}, flip(t, position))
+			for who, b := range map[string]*store{"who knew": s, "who comes new": s.again(jetstream.Config{})} {
+				for what, options := range map[string]backend.SubscribeOptions{"the event stream": {Stream: "x"}, "all": {}} {
+					events, err := subscribed(t, b, options)
+					if !errors.Is(err, backend.ErrCorrupted) {
+						t.Errorf("%s: a subscription to %s: %d events, error %v, want ErrCorrupted", who, what, len(events), err)
+					}
+				}
+				events, err := readAll(t.Context(), b, backend.ReadAllOptions{})
+				if !errors.Is(err, backend.ErrCorrupted) {
+					t.Errorf("%s: ReadAll: %d events, error %v, want ErrCorrupted", who, len(events), err)
+				}
+			}
 		})
 	}
 }

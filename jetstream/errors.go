@@ -54,6 +54,12 @@ var (
 	// errUnreadable: the last message is there, and damaged on the server's disk.
 	errUnreadable = errors.New("the block that it is in may be damaged")
 
+	// errNotSent: nothing of it was given to the connection.
+	errNotSent = errors.New("not sent")
+
+	// errStuck: the connection takes nothing, as its peer reads nothing.
+	errStuck = errors.New("the connection takes nothing")
+
 	// errClosed: [Backend.Close] was called.
 	errClosed = errors.New("the backend is closed")
 

@@ -186,7 +186,7 @@ func (f *follower) start(ctx context.Context) (err error) {
 		}
 		f.reached, f.caughtUp, f.came = info.State.LastSeq, true, true
 	}
-	f.commits.after, f.commits.known.from = f.reached, f.reached
+	f.commits.known.from = f.reached
 	f.commits.trusts = f.one.subject != ""
 	f.scan = f.b.newScan(f.filter, f.reached, math.MaxUint64, math.MaxUint64)
 	f.scan.live = true
@@ -205,7 +205,9 @@ func (f *follower) beforeVersion(ctx context.Context, version uint64) (uint64, e
 	if version > h.state.Version {
 		return h.position, nil
 	}
-	_, after := f.b.seek(ctx, f.one, h, max(version, h.state.First), true)
+	// Without links: those of the head are a hint, and nothing that is read from a
+	// place past the version could tell that they are wrong.
+	_, after := f.b.seek(ctx, f.one, h, max(version, h.state.First), false)
 	return after, nil
 }
 
@@ -428,10 +430,13 @@ func (f *follower) checkVersions(ctx context.Context, c *commit) error {
 		}
 		f.want, f.from = 1, 0 // it was deleted, and this is another
 	}
+	if f.want == 0 && f.id == 0 { // only the chain says what comes before the first commit
+		if err := f.commits.checkContinuity(ctx); err != nil {
+			return err
+		}
+	}
 	if f.want != 0 && c.before() >= f.want {
-		ctx, cancel := within(ctx, f.b.cfg.Timeout)
-		defer cancel()
-		now, err := f.b.refreshHead(ctx, f.one)
+		now, err := f.leaderHead(ctx)
 		if err != nil {
 			return err
 		}
@@ -450,6 +455,15 @@ func (f *follower) checkVersions(ctx context.Context, c *commit) error {
 	return nil
 }
 
+// leaderHead reads the head from the leader, for as long as it takes to find out
+// that something is lost, whatever [Config.Timeout] is: a subscription would begin
+// again, and never know.
+func (f *follower) leaderHead(ctx context.Context) (*head, error) {
+	ctx, cancel := within(ctx, max(f.b.cfg.Timeout, f.b.lostAfter()+2*f.b.cfg.RequestTimeout))
+	defer cancel()
+	return f.b.refreshHead(ctx, f.one)
+}
+
 // checkCaughtUp finds out whether there is nothing more, where that may be so.
 // What the consumer's replica says must be the leader's word, too.
 func (f *follower) checkCaughtUp(ctx context.Context) error {
@@ -465,9 +479,7 @@ func (f *follower) checkCaughtUp(ctx context.Context) error {
 	if known := f.b.heads.get(f.one.subject); next == nil && known != nil && known.position > max(f.reached, f.scan.after) {
 		// This process has seen more than the leader has. (What was sent of a commit that
 		// was never finished isn't reached.)
-		ctx, cancel := within(ctx, f.b.cfg.Timeout)
-		defer cancel()
-		_, err := f.b.refreshHead(ctx, f.one)
+		_, err := f.leaderHead(ctx)
 		f.asked = false
 		return err
 	}
@@ -482,7 +494,7 @@ func (f *follower) ready(idle bool) bool {
 		f.caughtUp, f.tell = false, true
 	}
 	return f.tell || idle && (len(f.events) > 0 || f.passed > 0) ||
-		len(f.events) >= f.options.BatchSize || f.passed >= passLimit*f.options.BatchSize
+		len(f.events) >= f.options.BatchSize || f.passed/passLimit >= f.options.BatchSize
 }
 
 // batch returns what is to be yielded, once.

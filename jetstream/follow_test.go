@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -230,9 +231,15 @@ func TestASubscriptionToOneEventStreamNoticesAGap(t *testing.T) {
 			}
 		})
 	}
-	t.Run("after a position that is gone it isn't known", func(t *testing.T) {
-		f := follow(t, s, backend.SubscribeOptions{Stream: "x", From: backend.AfterPosition(first.Position)})
-		f.until(1)
+	t.Run("after the position of the commit before", func(t *testing.T) {
+		err := follow(t, s, backend.SubscribeOptions{Stream: "x", From: backend.AfterPosition(first.Position)}).end()
+		corrupted := wantCorrupted(t, err, last.Position-1)
+		if corrupted.StreamUUID != "x" || corrupted.FirstVersion != 2 || corrupted.LastVersion != 3 {
+			t.Errorf("error %v, want the versions 2 to 3 of x", err)
+		}
+	})
+	t.Run("but what is before the position it begins after isn't missing", func(t *testing.T) {
+		follow(t, s, backend.SubscribeOptions{Stream: "x", From: backend.AfterPosition(last.Position - 1)}).until(1)
 	})
 }
 
@@ -308,5 +315,26 @@ func TestNamedSubscriptionsGoWithTheirBucket(t *testing.T) {
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want Canceled", err)
+	}
+}
+
+// The greatest batch size means as few batches as there can be, not one for each
+// message.
+func TestTheGreatestBatchSizeIsOne(t *testing.T) {
+	const commits = 200
+	s := newStore(t, jetstream.Config{})
+	s.add("x", ones(commits)...)
+	batches, events := 0, 0
+	for batch, err := range s.Subscribe(within(t, patience), backend.SubscribeOptions{BatchSize: math.MaxInt}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		batches++
+		if events += len(batch.Events); batch.CaughtUp {
+			break
+		}
+	}
+	if events != commits || batches >= commits {
+		t.Errorf("%d events came in %d batches", events, batches)
 	}
 }

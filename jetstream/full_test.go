@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -127,4 +128,32 @@ func full(t *testing.T, s *store, replicas int) {
 		s.append("x", backend.ExactVersion(now), sized(10, 10<<10))
 		wantVersions(t, s.all("x"), now, now+10)
 	})
+}
+
+// A connection that broke while nothing was awaited lost nothing.
+func TestTheFirstAnswerAfterAnIdleReconnectMayBeSlow(t *testing.T) {
+	s := newShaky(t, jetstream.Config{MaxBytes: 64 << 10, RequestTimeout: patience})
+	version := fillUp(t, s.direct, "x")
+	s.info("x")
+	eventually(t, "nothing is awaited", s.Idle)
+	s.p.cut()
+	eventually(t, "the client is back", func() bool { return s.nc.Stats().Reconnects == 1 && s.nc.IsConnected() })
+	s.p.take()
+	s.p.on(func(subject string) fate {
+		if subject == "events.x" {
+			s.p.answers = withheld
+		}
+		return arrives
+	})
+	done := appending(t.Context(), s.store, backend.ExactVersion(version), identified(1))
+	eventually(t, "it is sent", func() bool { return s.p.seen("events.x") > 0 })
+	time.Sleep(200 * time.Millisecond) // how late the answer is: several checks
+	s.p.on(nil)
+	s.p.set(flowing)
+	if err := wantDone(t, done); !errors.Is(err, backend.ErrStoreFull) || errors.Is(err, backend.ErrOutcomeUnknown) {
+		t.Errorf("error %v, want ErrStoreFull", err)
+	}
+	if sent := s.p.seen("events.x"); sent != 1 {
+		t.Errorf("it was sent %d times", sent)
+	}
 }

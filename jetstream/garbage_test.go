@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/internal/testserver"
 	"github.com/tributary-es/tributary/jetstream"
 )
 
@@ -158,4 +160,52 @@ func TestWhatAnAdministratorPurgesIsNoShorterHistory(t *testing.T) {
 			t.Errorf("append: %v, want ErrCorrupted", err)
 		}
 	})
+}
+
+// On three replicas each server has the foreign message, and whichever is asked
+// must name it.
+func TestAForeignMessageIsNamedOnThreeReplicas(t *testing.T) {
+	c := testserver.Cluster(t, 3)
+	s := openStore(t, c.Connect(t, nats.Timeout(patience)), jetstream.Config{Replicas: 3})
+	others := make(map[string]*store)
+	for i, server := range c.Servers {
+		others[fmt.Sprint("server ", i)] = openStore(t, server.Connect(t), jetstream.Config{})
+	}
+	others["the leader"] = s.again(jetstream.Config{ReadConsistency: jetstream.ReadLeader})
+	for name, header := range garbage {
+		t.Run(name, func(t *testing.T) {
+			x, y := "x-"+uuid.NewString(), "y-"+uuid.NewString()
+			s.add(x, 1, 1)
+			position := s.publish("events."+x, header, []byte("foreign"))
+			last := s.add(y, 1).Position
+			for who, b := range others {
+				for _, r := range readers {
+					eventually(t, who+" names it by "+r.name, func() bool { // for a replica may lag
+						_, err := r.read(t.Context(), b, x)
+						return errors.Is(err, backend.ErrCorrupted)
+					})
+				}
+				_, err := readAll(t.Context(), b, backend.ReadAllOptions{After: position - 1})
+				wantCorrupted(t, err, position)
+				for _, options := range []backend.SubscribeOptions{{Stream: x}, {From: backend.AfterPosition(position - 1)}} {
+					_, err := subscribed(t, b, options)
+					wantCorrupted(t, err, position)
+				}
+				events, err := readAll(t.Context(), b, backend.ReadAllOptions{After: position})
+				if err != nil || len(events) != 1 || events[0].Position != last {
+					t.Errorf("%s: %d events behind it, error %v, want 1", who, len(events), err)
+				}
+				if _, err := b.AppendToStream(t.Context(), x, identified(1), uuid.Nil); !errors.Is(err, backend.ErrCorrupted) {
+					t.Errorf("%s: append: %v, want ErrCorrupted", who, err)
+				}
+			}
+			if name == "of a later format" {
+				return // which is not for this version to clear away
+			}
+			if err := s.DeleteStream(t.Context(), backend.Stream{UUID: x}, uuid.Nil); err != nil {
+				t.Fatal(err)
+			}
+			s.add(x, 1)
+		})
+	}
 }

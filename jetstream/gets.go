@@ -19,7 +19,7 @@ const maxUnderway = 32 << 20
 func (b *Backend) getAll(ctx context.Context, positions []uint64) ([]*stored, error) {
 	found := make([]*stored, len(positions))
 	window := max(1, maxUnderway/int(max(1, b.nc.MaxPayload())))
-	for from := 0; from < len(positions) && !b.paths.noDirect && b.nc.IsConnected(); from += window {
+	for from := 0; from < len(positions) && !b.paths.noDirect && b.disconnected() == nil; from += window {
 		to := min(from+window, len(positions))
 		if err := b.getDirect(ctx, positions[from:to], found[from:to]); err != nil {
 			return nil, err
@@ -41,7 +41,7 @@ func (b *Backend) getAll(ctx context.Context, positions []uint64) ([]*stored, er
 // getDirect asks any replica for all positions. What it doesn't have, or doesn't
 // answer in time, stays nil.
 func (b *Backend) getDirect(ctx context.Context, positions []uint64, found []*stored) error {
-	f := &flight{gets: make([]get, len(positions)), news: make(chan struct{}, 1), connection: b.acks.seen.Load()}
+	f := &flight{gets: make([]get, len(positions)), news: make(chan struct{}, 1), connection: b.acks.current()}
 	f.missing.Store(int64(len(positions)))
 	for i := range f.gets {
 		f.gets[i].flight = f
@@ -117,11 +117,12 @@ func (f *flight) tell() {
 // may be expected.
 func (f *flight) wait(ctx context.Context, a *acks, wait time.Duration) bool {
 	done := ends(ctx)
+	last := f.gets[len(f.gets)-1].token
 	var p patience
 	for f.missing.Load() > 0 {
 		select {
 		case <-f.news:
-			if f.missing.Load() > 0 && (a.lost(f.connection) != nil || p.spent(ctx, wait) != nil) {
+			if f.missing.Load() > 0 && (a.looked.Load().lost(last, f.connection) != nil || p.spent(ctx, wait) != nil) {
 				return false
 			}
 		case <-done:

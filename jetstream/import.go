@@ -100,7 +100,8 @@ type importWrite struct {
 	sent   time.Time
 	answer *nats.Msg
 
-	lastError error // the connection's, before it was sent
+	connection uint64 // as the ack of a write has them
+	lastError  error
 
 	v   verdict // what came of it
 	err error

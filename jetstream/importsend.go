@@ -17,7 +17,6 @@ func (im *importer) run(ctx context.Context) {
 	defer close(im.ended)
 	ticker := time.NewTicker(checkEvery)
 	defer ticker.Stop()
-	connection := im.b.nc.Stats().Reconnects
 	items, done := im.items, ctx.Done()
 	for items != nil || len(im.underway) > 0 || im.slowly > 0 {
 		select {
@@ -33,9 +32,7 @@ func (im *importer) run(ctx context.Context) {
 			im.slowly--
 			im.settle(ctx, done.stream, done.n)
 		case <-ticker.C:
-			now := im.b.nc.Stats().Reconnects
-			im.giveUp(ctx, now != connection || !im.b.nc.IsConnected())
-			connection = now
+			im.giveUp(ctx, false)
 		case <-done:
 			im.giveUp(ctx, true)
 			done = nil
@@ -82,8 +79,13 @@ func (im *importer) send(ctx context.Context, s *importStream) {
 		im.goOn(ctx, s, maxGroup, nil, true)
 		return
 	}
-	w := &importWrite{group: g, im: im, stream: s, lastError: im.b.nc.LastError()}
-	w.token, w.v, w.err = im.b.send(ctx, &g.write, w)
+	w := &importWrite{group: g, im: im, stream: s}
+	if w.err = im.b.ready(ctx); w.err != nil {
+		w.v = vAgain
+	} else {
+		w.connection, w.lastError = im.b.acks.current(), im.b.nc.LastError()
+		w.token, w.v, w.err = im.b.send(ctx, &g.write, w)
+	}
 	w.sent = time.Now()
 	if w.err != nil {
 		im.goOn(ctx, s, len(g.planned), w, true)
@@ -94,7 +96,7 @@ func (im *importer) send(ctx context.Context, s *importStream) {
 }
 
 // group makes ready to write as many of the appends to an event stream as go
-// together; nil: it takes a request to tell what becomes of the first.
+// together; nil: it takes another request to tell what becomes of the first.
 func (im *importer) group(ctx context.Context, s *importStream) *group {
 	h := im.b.heads.get(s.subject)
 	if h == nil {
@@ -123,6 +125,8 @@ func (im *importer) group(ctx context.Context, s *importStream) *group {
 			}
 		}
 		switch err := im.b.encode(s.target, h, g); {
+		case err == nil && g.rollup:
+			return nil // what takes the place of a marker may be erased with it, which is then looked at
 		case err == nil:
 			return g
 		case !errors.Is(err, errTooLarge):
@@ -163,13 +167,14 @@ func (im *importer) answered(ctx context.Context, w *importWrite) {
 
 // giveUp goes on with the attempts that have waited long enough, or with all.
 func (im *importer) giveUp(ctx context.Context, all bool) {
+	l := im.b.acks.looked.Load()
 	for w := range im.underway {
-		refused := im.b.acks.refused(w.subject, w.lastError)
-		if !all && refused == nil && time.Since(w.sent) < im.b.cfg.RequestTimeout || !im.b.acks.forget(w.token) {
+		refused := l.refused(w.token, w.subject, w.lastError)
+		if !all && refused == nil && l.lost(w.token, w.connection) == nil && time.Since(w.sent) < im.b.cfg.RequestTimeout || !im.b.acks.forget(w.token) {
 			continue
 		}
 		delete(im.underway, w)
-		w.v, w.err = vUnknown, im.b.explain(w.subject, nats.ErrTimeout)
+		w.v, w.err = vUnknown, im.b.explainWait(w.subject, nats.ErrTimeout)
 		if refused != nil {
 			w.v, w.err = vRefused, notPermitted(refused)
 		}

@@ -148,3 +148,30 @@ func TestDeletingClearsWhatIsLeftOfATruncatedEventStream(t *testing.T) {
 		wantStored(t, s, 1, 1, 2)
 	})
 }
+
+// A server that is killed while it erases may leave the end of a commit of several
+// messages, of which nothing is missed.
+func TestTheEndOfACommitThatWasErasedIsOutOfSight(t *testing.T) {
+	for _, kind := range []wire.Kind{wire.Erased, wire.Truncated} {
+		t.Run(kind.String(), func(t *testing.T) {
+			s := newStore(t, jetstream.Config{})
+			s.add("y", 1, 1)
+			before := begun()
+			s.put("x", encode(t, 3, before, nil, 1)[1:]...)
+			after := before
+			after.Version = 3
+			if kind == wire.Truncated {
+				after.First = 4
+			}
+			s.put("x", wire.EncodeMarker(kind, uuid.New(), after, nil))
+			for from, want := range map[uint64]int{0: 2, 3: 0} { // 3 is within the commit
+				if events, err := readAll(t.Context(), s, backend.ReadAllOptions{After: from}); err != nil || len(events) != want {
+					t.Errorf("ReadAll after %d: %d events, error %v, want %d", from, len(events), err, want)
+				}
+				if events, err := subscribed(t, s, backend.SubscribeOptions{From: backend.AfterPosition(from)}); err != nil || len(events) != want {
+					t.Errorf("Subscribe after %d: %d events, error %v, want %d", from, len(events), err, want)
+				}
+			}
+		})
+	}
+}

@@ -21,7 +21,8 @@ type marker struct {
 	rollup bool // it takes the place of everything before
 }
 
-// CreateStream is as [backend.Backend] says. It takes one round trip.
+// CreateStream is as [backend.Backend] says. It takes one round trip; where an event
+// stream of the name was deleted, as many as beginning it anew with Append.
 func (b *Backend) CreateStream(ctx context.Context, stream backend.Stream, _ uuid.UUID) (backend.Stream, error) {
 	created := stream.CreatedAt.UTC().Round(0)
 	switch {
@@ -45,7 +46,8 @@ func (b *Backend) CreateStream(ctx context.Context, stream backend.Stream, _ uui
 
 // DeleteStream is as [backend.Backend] says. A small marker stays behind, so that
 // nothing that was meant for the erased event stream can slip into a new one of
-// the name.
+// the name. It takes two round trips where the head is known: the second sees that
+// the server, erasing the rest, kept the marker.
 //
 // Without a version it also erases an event stream that can't be read or
 // appended to any more, because its last message is a foreign one.

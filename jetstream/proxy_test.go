@@ -39,6 +39,7 @@ type proxy struct {
 	rule      func(subject string) fate
 	published []string // subjects
 	refusing  bool
+	deaf      bool // nothing that clients send is read
 	closed    bool
 	conns     []net.Conn
 }
@@ -55,11 +56,16 @@ const (
 // newProxy starts a proxy to a server, which ends with the test.
 func newProxy(t testing.TB, s *testserver.Server) *proxy {
 	t.Helper()
+	return newProxyTo(t, s.URL())
+}
+
+func newProxyTo(t testing.TB, url string) *proxy {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{t: t, listener: l, server: strings.TrimPrefix(s.URL(), "nats://")}
+	p := &proxy{t: t, listener: l, server: strings.TrimPrefix(url, "nats://")}
 	p.answering = sync.NewCond(&p.mu)
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {
@@ -97,7 +103,7 @@ func (p *proxy) cutLocked() {
 	for _, c := range p.conns {
 		c.Close()
 	}
-	p.conns, p.rule, p.answers = nil, nil, flowing
+	p.conns, p.rule, p.answers, p.deaf = nil, nil, flowing, false
 	p.answering.Broadcast()
 }
 
@@ -116,6 +122,13 @@ func (p *proxy) set(a answers) {
 	defer p.mu.Unlock()
 	p.answers = a
 	p.answering.Broadcast()
+}
+
+// stopReading has what clients send remain where it is, until the next cut.
+func (p *proxy) stopReading() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.deaf = true
 }
 
 // on sets the rule for what is published, until the next cut. It is called with
@@ -204,6 +217,11 @@ func (p *proxy) up(client, server net.Conn) {
 		if in.Buffered() == 0 && out.Flush() != nil {
 			return
 		}
+		p.mu.Lock()
+		for p.deaf && slices.Contains(p.conns, client) {
+			p.answering.Wait()
+		}
+		p.mu.Unlock()
 		subject, raw, err := readOperation(in)
 		if err != nil {
 			return

@@ -32,8 +32,9 @@ type waiter struct {
 	claim   atomic.Int32  // who has the append: claimFree, …
 }
 
-// An append that waits is claimed once: by those who write it, or by its caller,
-// who withdraws it.
+// An append that waits is claimed by those who write it, and withdrawn by its
+// caller, who no longer waits: before it was claimed, it is not written, and
+// afterwards not with another fence.
 const (
 	claimFree int32 = iota
 	claimWriting

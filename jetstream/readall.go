@@ -57,7 +57,7 @@ func (r *allReader) read(ctx context.Context, yield func([]backend.RecordedEvent
 	}
 	s := r.b.newScan(filter, r.options.After, end, expected)
 	defer s.drop(ctx)
-	commits := assembly{b: r.b, after: r.options.After, known: continuity{from: r.options.After}}
+	commits := assembly{b: r.b, known: continuity{from: r.options.After}}
 	for {
 		m, err := s.next(ctx)
 		if err != nil {

@@ -79,6 +79,15 @@ func (b *Backend) replicaHead(ctx context.Context, t target) (h *head, proven bo
 // up after 10 to 20 s (nats-server 2.15.2, raft.go).
 const catchUp = 20 * time.Second
 
+// lostAfter is how long a leader that has less than this process saw is waited for.
+func (b *Backend) lostAfter() time.Duration {
+	wait := 2 * b.cfg.RequestTimeout
+	if b.replicas > 1 {
+		wait = max(wait, b.catchUp)
+	}
+	return wait
+}
+
 // refreshHead reads the head from the leader.
 func (b *Backend) refreshHead(ctx context.Context, t target) (*head, error) {
 	started := time.Now()
@@ -112,11 +121,7 @@ func (b *Backend) refreshHead(ctx context.Context, t target) (*head, error) {
 		// The leader has less than this process has seen: it was just elected and does
 		// not know all that is stored, or it is cut off, or the server lost what it had
 		// acknowledged. Whether it is another JetStream stream is told at once.
-		wait := 2 * b.cfg.RequestTimeout
-		if b.replicas > 1 {
-			wait = max(wait, catchUp)
-		}
-		waited := time.Since(started) >= wait
+		waited := time.Since(started) >= b.lostAfter()
 		if tries == 0 || waited {
 			if _, err := b.checkSame(ctx, ""); err != nil {
 				return nil, err

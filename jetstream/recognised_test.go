@@ -87,8 +87,8 @@ func TestAnAppendThatIsThereInPartIsNeverCalledUnavailable(t *testing.T) {
 	for name, cancelled := range map[string]bool{"the connection breaks": false, "it is cancelled": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-			defer cancel()
+			var ctx context.Context
+			var cancel context.CancelFunc
 			var s *shaky
 			var once sync.Once
 			met := make(chan struct{})
@@ -114,6 +114,8 @@ func TestAnAppendThatIsThereInPartIsNeverCalledUnavailable(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.swallowWrites()
+			ctx, cancel = context.WithTimeout(t.Context(), 5*time.Second) // to meet what is there, and some more
+			defer cancel()
 			done := s.startAppend(ctx, backend.StreamExists(), events, 3)
 			s.direct.put("x", messages[:2]...)
 			s.p.on(nil)

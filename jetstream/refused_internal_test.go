@@ -26,6 +26,13 @@ func connectAllowed(t *testing.T, allowed ...string) *nats.Conn {
 func TestARefusalIsOfTheSubjectAndNotAnOldOne(t *testing.T) {
 	nc := connectAllowed(t, "events.allowed")
 	a := newAcks(nc)
+	refused := func(subject string, before error) error {
+		a.look(1)
+		if err := a.looked.Load().refused(2, subject, before); err != nil {
+			t.Errorf("%s: %v of what was sent after the look", subject, err)
+		}
+		return a.looked.Load().refused(1, subject, before)
+	}
 	deny := func(subject string) error {
 		t.Helper()
 		if err := nc.Publish(subject, nil); err != nil {
@@ -38,21 +45,21 @@ func TestARefusalIsOfTheSubjectAndNotAnOldOne(t *testing.T) {
 	}
 	for _, subject := range []string{"events.account-42", `events."quoted"`, `events.a\b`, "events.振替.it's", "events.it's'"} {
 		before := nc.LastError()
-		if err := a.refused(subject, before); err != nil {
+		if err := refused(subject, before); err != nil {
 			t.Errorf("%s: %v before anything was sent", subject, err)
 		}
 		last := deny(subject)
-		if err := a.refused(subject, before); !errors.Is(err, nats.ErrPermissionViolation) {
+		if err := refused(subject, before); !errors.Is(err, nats.ErrPermissionViolation) {
 			t.Errorf("%s: %v, want a permission violation", subject, err)
 		}
-		if err := a.refused(subject, last); err != nil {
+		if err := refused(subject, last); err != nil {
 			t.Errorf("%s: %v, which is old", subject, err)
 		}
-		if again := deny(subject); a.refused(subject, last) == nil || again == last {
+		if again := deny(subject); refused(subject, last) == nil || again == last {
 			t.Errorf("%s: the second refusal isn't told from the first", subject)
 		}
 		for _, other := range []string{subject + "x", subject[:len(subject)-1], "x" + subject, "events.allowed", ""} {
-			if err := a.refused(other, before); err != nil {
+			if err := refused(other, before); err != nil {
 				t.Errorf("%s, which was not refused: %v", other, err)
 			}
 		}

@@ -1,6 +1,7 @@
 package jetstream_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -95,6 +96,51 @@ func TestAnAppendWithAnUnknownHeadIsTwoRequests(t *testing.T) {
 	wantRequests(t, got, requestLast+"a", "events.a")
 	got = requests(t, s, p, func() { s.append("b", backend.AnyVersion(), unnamed(1)) })
 	wantRequests(t, got, requestLast+"b", "events.b")
+}
+
+// A rollup may be erased by the server together with what it erases, so one more
+// request sees whether it is there.
+func TestWhatErasesIsLookedAtOnceMore(t *testing.T) {
+	const leader = "$JS.API.STREAM.MSG.GET.EVENTS"
+	s, p := counted(t, jetstream.Config{})
+	do := func(name string, what func(ctx context.Context, name string) error, want ...string) {
+		t.Helper()
+		wantRequests(t, requests(t, s, p, func() {
+			if err := what(t.Context(), name); err != nil {
+				t.Error(err)
+			}
+		}), want...)
+	}
+	deleting := func(ctx context.Context, name string) error {
+		return s.DeleteStream(ctx, backend.Stream{UUID: name}, uuid.Nil)
+	}
+	creating := func(ctx context.Context, name string) error {
+		_, err := s.CreateStream(ctx, backend.Stream{UUID: name}, uuid.Nil)
+		return err
+	}
+	beginning := func(expected backend.ExpectedVersion) func(ctx context.Context, name string) error {
+		return func(ctx context.Context, name string) error {
+			_, err := backend.Append(ctx, s, name, expected, unnamed(1), uuid.Nil)
+			return err
+		}
+	}
+	truncating := func(ctx context.Context, name string) error { return s.Truncate(ctx, name, 10, uuid.Nil) }
+	for _, name := range []string{"a", "b", "c"} {
+		s.add(name, 2)
+		do(name, deleting, "events."+name, leader)
+	}
+	do("a", beginning(backend.NoStream()), "events.a", leader)
+	do("b", beginning(backend.AnyVersion()), "events.b", leader)
+	do("c", creating, "events.c", leader)
+	do("a", truncating, "events.a", leader)
+
+	// By who knows nothing of them.
+	for _, name := range []string{"a", "b"} {
+		do(name, deleting, "events."+name, leader)
+	}
+	s = s.again(jetstream.Config{})
+	do("a", beginning(backend.NoStream()), "events.a", leader, "events.a", leader)
+	do("b", creating, "events.b", leader, "events.b", leader)
 }
 
 // What is remembered of the many event streams whose heads were forgotten is shared

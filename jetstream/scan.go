@@ -138,7 +138,8 @@ func (s *scan) await(ctx context.Context) (*stored, error) {
 		}
 		s.replace(ctx, err)
 		// A refusal names the consumer, so it is none of an earlier time.
-		if s.b.nc.IsClosed() || errors.Is(err, nats.ErrPermissionViolation) || !pause(ctx, s.replaced) {
+		if s.b.nc.IsClosed() || s.b.closed.Load() || isAPIError(err, codeStreamNotFound) ||
+			errors.Is(err, nats.ErrPermissionViolation) || !pause(ctx, s.replaced) {
 			return nil, unavailable(ctx, err)
 		}
 	}
@@ -177,6 +178,8 @@ func (s *scan) advance(ctx context.Context) (*stored, error) {
 		return s.accept(ctx, msg)
 	case <-s.timer.C:
 		return nil, s.b.explain(s.b.api.consumerNext+s.name, nats.ErrTimeout)
+	case <-s.b.done:
+		return nil, errClosed
 	case <-ctx.Done():
 		return nil, s.b.explain(s.b.api.consumerNext+s.name, ctx.Err())
 	}

@@ -56,7 +56,8 @@ type streamInfo struct {
 	Created time.Time    `json:"created"`
 	State   struct {
 		LastSeq  uint64            `json:"last_seq"`
-		Subjects map[string]uint64 `json:"subjects"` // messages of those asked for
+		Erased   uint64            `json:"num_deleted"` // messages between the first and the last
+		Subjects map[string]uint64 `json:"subjects"`    // messages of those asked for
 	} `json:"state"`
 	Cluster struct {
 		Leader string `json:"leader"` // who says so
@@ -84,7 +85,7 @@ func (b *Backend) openStream(ctx context.Context) error {
 	b.created = info.Created
 	b.replicas = info.Config.Replicas
 	b.maxBytes = max(info.Config.MaxMsgSize, 0)
-	return nil
+	return b.warnOfLost(ctx, info.State.Erased)
 }
 
 // streamInfo asks the leader about the JetStream stream, and how many messages of

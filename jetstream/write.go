@@ -79,8 +79,11 @@ func (b *Backend) write(ctx context.Context, w *write) (uint64, error) {
 func (b *Backend) restoreErased(ctx context.Context, w *write, position uint64) (uint64, error) {
 	parts := uint64(len(w.messages))
 	first, err := b.leaderGet(ctx, getRequest{Seq: position + 1 - parts})
-	if err != nil || first != nil {
-		return position, nil // it was acknowledged
+	if err != nil {
+		return 0, outcomeUnknown(ctx, fmt.Errorf("acknowledged, and not found out whether it remained: %w", err))
+	}
+	if first != nil {
+		return position, nil
 	}
 	again := *w
 	again.rollup, again.before = false, &head{}
@@ -88,11 +91,17 @@ func (b *Backend) restoreErased(ctx context.Context, w *write, position uint64) 
 		again.before = &head{position: position}
 	}
 	delete(w.messages[0].Header, headerRollup)
-	at, err := b.write(ctx, &again)
-	if errors.Is(err, errConflict) || errors.Is(err, errInFlight) {
+	switch at, err := b.write(ctx, &again); {
+	case err == nil:
+		return at, nil
+	case errors.Is(err, errUnfinished):
+		return 0, err
+	case errors.Is(err, errConflict), errors.Is(err, errInFlight):
 		return position, nil // it is gone because another has taken its place
+	default:
+		// Whatever err says of nothing being written, what w takes the place of is gone.
+		return 0, outcomeUnknown(ctx, fmt.Errorf("the server erased what it acknowledged: %v", err))
 	}
-	return at, err
 }
 
 // insist is write after a first attempt that was judged v.
@@ -123,8 +132,7 @@ func (b *Backend) insist(ctx context.Context, w *write, v verdict, err error) (u
 			wait = min(2*wait, maxTimeout) // a server that is slow is not helped by more of the same
 		}
 		b.log.DebugContext(ctx, "repeating a write", "subject", w.subject, "fence", w.before.position, "unknown", unknown, "error", err)
-		closed := b.nc.IsClosed() || b.closed.Load()
-		if closed || !pause(ctx, tries) {
+		if b.ended(err) || !pause(ctx, tries) {
 			if unknown {
 				return 0, outcomeUnknown(ctx, err)
 			}
@@ -211,6 +219,9 @@ func (b *Backend) recogniseParts(ctx context.Context, w *write, first *stored) (
 
 // publish sends w once, waits for the answer, and judges it.
 func (b *Backend) publish(ctx context.Context, w *write, wait time.Duration) (uint64, verdict, error) {
+	if err := b.ready(ctx); err != nil {
+		return 0, vAgain, err
+	}
 	ack := b.acks.get(w.subject)
 	token, v, err := b.send(ctx, w, ack)
 	if err != nil {
@@ -225,24 +236,14 @@ func (b *Backend) publish(ctx context.Context, w *write, wait time.Duration) (ui
 		return 0, vRefused, notPermitted(err)
 	}
 	if err != nil {
-		return 0, vUnknown, b.explain(w.subject, err)
+		return 0, vUnknown, b.explainWait(w.subject, err)
 	}
 	return b.judge(answer, w)
 }
 
-// send sends w, so that r is told the answer. The verdict is that of an error.
+// send sends w, once b is ready, so that r is told the answer. The verdict is that
+// of an error.
 func (b *Backend) send(ctx context.Context, w *write, r receiver) (uint64, verdict, error) {
-	switch {
-	case ctx.Err() != nil:
-		return 0, vAgain, ctx.Err()
-	case !b.nc.IsConnected():
-		if b.nc.IsClosed() {
-			return 0, vAgain, nats.ErrConnectionClosed
-		}
-		// The client would keep it, and send it after the reconnect, when the
-		// caller has long been told that it failed.
-		return 0, vAgain, nats.ErrDisconnected
-	}
 	last := len(w.messages) - 1
 	batchID := ""
 	if last > 0 {
@@ -252,7 +253,10 @@ func (b *Backend) send(ctx context.Context, w *write, r receiver) (uint64, verdi
 		if ctx.Err() != nil {
 			return 0, vAgain, ctx.Err() // without its last message a batch is nothing
 		}
-		if err := b.nc.PublishMsg(w.message(i, batchID)); err != nil {
+		switch err := b.nc.PublishMsg(w.message(i, batchID)); {
+		case errors.Is(err, nats.ErrMaxPayload):
+			return 0, vRefused, fmt.Errorf("%w: %w", backend.ErrEventTooLarge, err)
+		case err != nil:
 			return 0, vAgain, err
 		}
 	}
@@ -295,9 +299,10 @@ func (w *write) message(i int, batchID string) *nats.Msg {
 // notSent judges an attempt that the client wouldn't send.
 func notSent(err error) verdict {
 	switch {
-	case errors.Is(err, errClosed), // never left it
+	case errors.Is(err, errNotSent),
 		errors.Is(err, nats.ErrReconnectBufExceeded),
 		errors.Is(err, nats.ErrConnectionClosed),
+		errors.Is(err, nats.ErrConnectionDraining),
 		errors.Is(err, nats.ErrInvalidConnection):
 		return vAgain
 	}
@@ -362,6 +367,8 @@ func (b *Backend) judgeError(e *apiError) verdict {
 		return vAgain
 	case isFull(e), e.ErrCode == codeStoreFailed && strings.Contains(e.Description, "maximum"):
 		return vFull
+	case isTooLarge(e):
+		return vRefused
 	case e.ErrCode == codeSequenceMismatch, e.ErrCode == codeStoreFailed, e.Code >= 500:
 		return vUnknown
 	}
@@ -370,11 +377,18 @@ func (b *Backend) judgeError(e *apiError) verdict {
 
 // refusal makes of the server's error one of this library's.
 func refusal(e *apiError, w *write) error {
-	switch e.ErrCode {
-	case codeMessageTooLarge, codeHeaderTooLarge:
+	switch {
+	case isTooLarge(e):
 		return fmt.Errorf("%w: %w", backend.ErrEventTooLarge, e)
-	case codeBatchTooLarge:
+	case e.ErrCode == codeBatchTooLarge:
 		return fmt.Errorf("%w: %d messages: %w", backend.ErrAppendTooLarge, len(w.messages), e)
 	}
 	return fmt.Errorf("%w: %w", backend.ErrUnavailable, e)
+}
+
+// isTooLarge reports whether e is the answer to a message that is too large, for
+// the JetStream stream or for what it is stored in.
+func isTooLarge(e *apiError) bool {
+	return e.ErrCode == codeMessageTooLarge || e.ErrCode == codeHeaderTooLarge ||
+		e.ErrCode == codeStoreFailed && strings.Contains(e.Description, "too large")
 }

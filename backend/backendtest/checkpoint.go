@@ -35,6 +35,28 @@ func checkpointClauses(t *testing.T, b backend.Backend) {
 			c.wantLoad(position)
 		}
 	})
+	t.Run("a checkpoint and a named subscription of one name have nothing to do with each other", func(t *testing.T) {
+		if _, ok := b.(backend.SubscriptionManager); !ok {
+			t.Skip("the backend is no backend.SubscriptionManager")
+		}
+		t.Parallel()
+		s := subscribed(t, b, 1)
+		c := held(t, b, s.id)
+		must(t, c.Save(c.ctx, 7))
+		if _, exists := s.describe(); exists {
+			t.Error("the checkpoint is a subscription")
+		}
+		last := s.streams[0].add(1, 1).Position
+		s.start(nil)
+		s.waitFor(last)
+		held(t, b, s.id).wantLoad(7)
+		must(t, c.Save(c.ctx, 8))
+		if info, _ := s.describe(); info.Position < last {
+			t.Errorf("the subscription went to position %d", info.Position)
+		}
+		must(t, backend.DeleteSubscription(s.ctx, b, s.id))
+		held(t, b, s.id).wantLoad(8)
+	})
 	t.Run("a checkpoint can be saved time and again without loading it", func(t *testing.T) {
 		t.Parallel()
 		name := uuid.NewString()

@@ -138,6 +138,20 @@ func consumeFromClauses(t *testing.T, b backend.Backend) {
 		s.start(nil)
 		wantSameEvents(t, s.streams[0].all()[2:], eventsOf(s.until(2), s.streams[0]))
 	})
+	for what, from := range map[string]backend.Start{"a later position": backend.AfterPosition(1 << 60), "now": backend.FromNow()} {
+		t.Run("a subscription that exists goes on where it was, though its next member is to start from "+what, func(t *testing.T) {
+			t.Parallel()
+			s := subscribed(t, b, 1)
+			s.streams[0].add(1, 2)
+			c := s.start(nil)
+			s.until(2)
+			c.stop()
+			s.streams[0].add(1)
+			s.options.From = from
+			s.start(nil)
+			s.wantHandled(s.until(3))
+		})
+	}
 	for _, concurrency := range []int{1, 4} {
 		t.Run(fmt.Sprintf("a subscription goes on where it stopped, and repeats nothing when its member ended with its context, with a concurrency of %d", concurrency), func(t *testing.T) {
 			t.Parallel()

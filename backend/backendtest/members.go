@@ -133,6 +133,32 @@ func memberClauses(t *testing.T, b backend.Backend) {
 		}
 		s.wantHandled(got)
 	})
+	t.Run("a part whose commits wait for another attempt is given to another member at once, which need not wait", func(t *testing.T) {
+		t.Parallel()
+		s := subscribed(t, b, 12)
+		s.options.Concurrency = 12
+		s.options.RetryDelay, s.options.MaxRetryDelay, s.options.TakeoverAfter = 24*time.Hour, 24*time.Hour, time.Hour
+		for _, one := range s.streams {
+			one.add(1, 1)
+		}
+		var failed sync.WaitGroup
+		failed.Add(len(s.streams))
+		busy := newBusy(t)
+		first := s.start(func(context.Context, backend.Commit) error {
+			failed.Done()
+			return errors.New("not here")
+		})
+		failed.Wait()
+		second := s.start(busy.handle)
+		s.untilDivided(2)
+		s.untilHandled(2) // of what it was given
+		first.stop()
+		s.wantHandled(s.until(24))
+		second.stop()
+		if n := repeats(s.snapshot()); n > 0 {
+			t.Errorf("%d commits were handled twice", n)
+		}
+	})
 	t.Run("a member that has no part yet takes over when another leaves", func(t *testing.T) {
 		t.Parallel()
 		s := subscribed(t, b, 3)

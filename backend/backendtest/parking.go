@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/tributary-es/tributary/backend"
 )
 
@@ -299,23 +301,46 @@ func replayClauses(t *testing.T, b backend.Backend) {
 		s := subscribed(t, b, 1)
 		f := newFailing(2)
 		positions, _ := park(s, 4, f)
-		before := len(f.failed())
-		must(t, replay(s, positions[1]))
-		s.eventually("it is tried again", func() bool { return len(f.failed()) > before })
-		s.untilParked(positions[1:]...)
+		attempts := s.parked()[0].Attempts
+		for range 10 { // no request is taken for the one before, which was just carried out
+			attempts++
+			must(t, replay(s, positions[1]))
+			s.eventually("it is parked again", func() bool { return s.parked()[0].Attempts == attempts })
+			s.untilParked(positions[1:]...)
+		}
 		f.repair(2)
-		s.eventually("it can be replayed again", func() bool {
-			if len(s.parked()) == 0 {
-				return true
-			}
-			err := replay(s, positions[1])
-			if err != nil && !errors.Is(err, backend.ErrNotParked) && !errors.Is(err, backend.ErrInvalidArgument) {
-				t.Fatal(err)
-			}
-			return false
-		})
+		must(t, replay(s, positions[1]))
 		s.wantHandled(s.until(4))
 	})
+	for what, vanish := range map[string]func(s *stream) error{
+		"truncated": func(s *stream) error { return backend.Truncate(s.ctx, s.b, s.name, 2, uuid.Nil) },
+		"deleted":   func(s *stream) error { return s.delete(0) },
+	} {
+		t.Run("a parked commit that is replayed when it was "+what+" is parked again with an error that says so, and can be discarded", func(t *testing.T) {
+			t.Parallel()
+			s := subscribed(t, b, 1)
+			s.options.MaxAttempts = 1
+			first, second := s.streams[0].add(1).Position, s.streams[0].add(1).Position
+			f := newFailing(1)
+			s.start(f.handle)
+			s.untilParked(first, second)
+			mustOrSkip(t, vanish(s.streams[0]))
+			f.repair(1)
+			must(t, backend.ReplayParked(s.ctx, b, s.id, first))
+			s.eventually("it is parked again", func() bool { return s.parked()[0].Attempts == 2 })
+			again := s.untilParked(first, second)[0]
+			if again.Error == "" || strings.Contains(again.Error, "can't be handled") || again.FirstVersion != 1 {
+				t.Errorf("parked again is %+v", again)
+			}
+			must(t, backend.DiscardParked(s.ctx, b, s.id, first))
+			if what == "deleted" {
+				s.untilParked(second) // it can't be read either
+			} else {
+				s.untilParked()
+				s.until(1)
+			}
+		})
+	}
 	t.Run("those behind a replayed commit follow until one fails", func(t *testing.T) {
 		t.Parallel()
 		s := subscribed(t, b, 1)

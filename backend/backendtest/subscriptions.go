@@ -26,6 +26,7 @@ func subscriptionClauses(t *testing.T, b backend.Backend) {
 	waitForClauses(t, b)
 	describeClauses(t, b)
 	resetClauses(t, b)
+	resetWhileBusyClause(t, b)
 	deleteSubscriptionClauses(t, b)
 }
 
@@ -142,6 +143,21 @@ func waitForClauses(t *testing.T, b backend.Backend) {
 		cancel()
 		wantErr(t, backend.WaitFor(ctx, b, s.id, 1<<60), context.Canceled)
 	})
+	t.Run("WaitFor waits for the subscription to be made", func(t *testing.T) {
+		t.Parallel()
+		s := subscribed(t, b, 1)
+		position := s.streams[0].add(1).Position
+		ctx, cancel := context.WithTimeout(s.ctx, time.Second) // in which it is found to be missing
+		defer cancel()
+		err := backend.WaitFor(ctx, b, s.id, position)
+		wantErr(t, err, backend.ErrSubscriptionNotFound)
+		wantErr(t, err, context.DeadlineExceeded)
+		waited := make(chan error, 1)
+		go func() { waited <- backend.WaitFor(s.ctx, b, s.id, position) }()
+		s.start(nil)
+		must(t, <-waited)
+		s.until(1)
+	})
 	t.Run("WaitFor ends with ErrSubscriptionNotFound when the subscription is deleted", func(t *testing.T) {
 		t.Parallel()
 		s := subscribed(t, b, 1)
@@ -151,6 +167,11 @@ func waitForClauses(t *testing.T, b backend.Backend) {
 		c.stop()
 		waited := make(chan error, 1)
 		go func() { waited <- backend.WaitFor(s.ctx, b, s.id, 1<<60) }()
+		select {
+		case err := <-waited:
+			t.Fatalf("it didn't wait, error %v", err)
+		case <-time.After(20 * time.Millisecond): // by when it mostly has seen that it exists
+		}
 		must(t, backend.DeleteSubscription(s.ctx, b, s.id))
 		wantErr(t, <-waited, backend.ErrSubscriptionNotFound)
 	})
@@ -291,7 +312,7 @@ func resetClauses(t *testing.T, b backend.Backend) {
 				s.waitFor(positions[5])
 				again := s.snapshot()[seen:]
 				if len(again) != 6-from || again[0].Position != positions[from] {
-					t.Fatalf("round %d: %d commits were handled again, from position %d on, want %d", round, len(again), again[0].Position, 6-from)
+					t.Fatalf("round %d: %d commits were handled again, want the %d from position %d on: %+v", round, len(again), 6-from, positions[from], again)
 				}
 				wantHandledInOrder(t, again)
 				if !running {
@@ -357,6 +378,50 @@ func resetClauses(t *testing.T, b backend.Backend) {
 			}
 		})
 	}
+}
+
+// resetWhileBusyClause has several members be reset while they are at something.
+func resetWhileBusyClause(t *testing.T, b backend.Backend) {
+	t.Run("ResetSubscription while members handle commits has all of them handled again, each event stream in order and by one member at a time", func(t *testing.T) {
+		t.Parallel()
+		s := subscribed(t, b, 20)
+		s.options.Concurrency = 4
+		busy := newBusy(t)
+		for range 3 {
+			s.start(busy.handle)
+		}
+		s.untilDivided(3)
+		commits := 0
+		for range 4 {
+			for range 3 {
+				for _, one := range s.streams {
+					one.add(1)
+					commits++
+				}
+			}
+			s.untilHandled(commits - 30)
+			seen := len(s.snapshot())
+			must(t, backend.ResetSubscription(s.ctx, b, s.id, 0))
+			var last uint64
+			for _, one := range s.streams {
+				last = one.add(1).Position
+				commits++
+			}
+			s.waitFor(last)
+			got := s.snapshot()
+			wantHandledInOrder(t, got)
+			for _, one := range s.streams {
+				again := got[seen:]
+				for i, c := range again { // less what was still handled when it was reset
+					if c.StreamUUID == one.name && c.Events[0].StreamVersion == 1 {
+						again = again[i:]
+						break
+					}
+				}
+				wantSameEvents(t, one.all(), eventsOf(again, one))
+			}
+		}
+	})
 }
 
 // ofVersion counts the commits that begin with a version.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/tributary-es/tributary/backend"
 )
@@ -16,15 +15,10 @@ func untilDone(ctx context.Context, b backend.Backend) error {
 	}
 	for {
 		err := backend.WaitFor(ctx, b, subscription, end)
-		if !errors.Is(err, backend.ErrSubscriptionNotFound) {
+		if !errors.Is(err, backend.ErrSubscriptionNotFound) || ctx.Err() != nil {
 			return err
 		}
-		// The first worker is yet to make it.
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		// The first worker is yet to make it, and takes its time.
 	}
 }
 

@@ -30,6 +30,7 @@ type document struct {
 	Members    map[string]presence `json:"members,omitempty"` // by id
 	Partitions []partition         `json:"partitions"`
 	Requests   []request           `json:"requests,omitempty"` // about what is parked
+	Asked      uint64              `json:"asked,omitempty"`    // how many there were
 }
 
 // shared are the options that all members have in common.
@@ -37,7 +38,6 @@ type shared struct {
 	Stream        string        `json:"stream,omitempty"`
 	Under         string        `json:"under,omitempty"`
 	EventTypes    []string      `json:"event_types,omitempty"` // sorted
-	From          string        `json:"from"`
 	OnPark        string        `json:"on_park"`
 	Partitions    int           `json:"partitions"`
 	TakeoverAfter time.Duration `json:"takeover_after"` // ns
@@ -76,7 +76,7 @@ type request struct {
 	Stream   string `json:"stream"`
 	Position uint64 `json:"position"` // of the parked commit
 	Discard  bool   `json:"discard,omitempty"`
-	ID       string `json:"id,omitempty"` // tells it from the same asked again
+	Number   uint64 `json:"number,omitempty"` // tells it from one for the same that was carried out
 }
 
 func sharedOf(o backend.ConsumeOptions) shared {
@@ -84,7 +84,6 @@ func sharedOf(o backend.ConsumeOptions) shared {
 		Stream:        o.Stream,
 		Under:         o.Under,
 		EventTypes:    slices.Compact(slices.Sorted(slices.Values(o.EventTypes))),
-		From:          o.From.String(),
 		OnPark:        o.OnPark.String(),
 		Partitions:    o.Partitions,
 		TakeoverAfter: o.TakeoverAfter,
@@ -101,7 +100,6 @@ func conflict(name string, have, want shared) error {
 		{"Stream", quoted(have.Stream), quoted(want.Stream)},
 		{"Under", quoted(have.Under), quoted(want.Under)},
 		{"EventTypes", fmt.Sprintf("%q", have.EventTypes), fmt.Sprintf("%q", want.EventTypes)},
-		{"From", have.From, want.From},
 		{"OnPark", have.OnPark, want.OnPark},
 		{"Partitions", have.Partitions, want.Partitions},
 		{"TakeoverAfter", have.TakeoverAfter, want.TakeoverAfter},

@@ -104,7 +104,7 @@ func (t *term) hold(streamUUID string, position uint64) {
 // retryDelay is how long to wait after an attempt, counted from 1.
 func (t *term) retryDelay(attempt int) time.Duration {
 	delay := t.options.MaxRetryDelay
-	if doubled := min(attempt-1, 30); t.options.RetryDelay <= delay>>doubled {
+	if doubled := min(attempt-1, 62); t.options.RetryDelay <= delay>>doubled {
 		delay = t.options.RetryDelay << doubled
 	}
 	return delay*3/4 + rand.N(delay/2+1) // so that what failed together isn't repeated together

@@ -9,18 +9,28 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/tributary-es/tributary/backend"
 )
 
 // WaitFor is as the function backend.WaitFor says.
 func (s *Subscriptions) WaitFor(ctx context.Context, name string, position uint64) error {
+	var missing error // why it is still waited for
+	existed, until := false, time.Now().Add(backend.SubscriptionGrace)
 	for tries := 0; ; tries++ {
 		d, _, err := s.mustLoad(ctx, name)
+		if errors.Is(err, backend.ErrSubscriptionNotFound) && !existed && time.Now().Before(until) {
+			missing = err
+			if pause(ctx, min(tries, 6)) {
+				continue
+			}
+		}
+		if err != nil && missing != nil && ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", missing, ctx.Err())
+		}
 		if err != nil {
 			return err
 		}
+		existed, missing = true, nil
 		if d.position() >= position {
 			return nil
 		}
@@ -130,8 +140,10 @@ func (s *Subscriptions) change(ctx context.Context, name string, change func(*do
 func (s *Subscriptions) DeleteSubscription(ctx context.Context, name string) error {
 	for tries := 0; ; tries++ {
 		d, revision, err := s.mustLoad(ctx, name)
-		if tries > 0 && errors.Is(err, backend.ErrSubscriptionNotFound) {
-			return nil // it was deleted, and the answer was lost
+		if errors.Is(err, backend.ErrSubscriptionNotFound) {
+			if s.eraseLeft(ctx, name); tries > 0 {
+				return nil // it was deleted, and the answer was lost
+			}
 		}
 		if err != nil {
 			return err
@@ -143,13 +155,27 @@ func (s *Subscriptions) DeleteSubscription(ctx context.Context, name string) err
 			return err
 		}
 		if err := s.store.Remove(ctx, keyPrefix+name, revision); err == nil {
-			return s.store.TruncateReserved(ctx, parkingStream(name), p.end)
+			s.erase(ctx, name, p.end)
+			return nil
 		} else if !errors.Is(err, ErrRevision) {
 			return err
 		}
 		if !pause(ctx, min(tries, 4)) {
 			return fmt.Errorf("deleting the subscription %q: %w", name, ctx.Err())
 		}
+	}
+}
+
+// eraseLeft erases what is left of a subscription that was deleted while the store
+// had no room for the marker that erasing begins with.
+func (s *Subscriptions) eraseLeft(ctx context.Context, name string) {
+	events, err := s.store.ReadReserved(ctx, parkingStream(name))
+	if err != nil || len(events) == 0 {
+		return
+	}
+	// Looked at after they were read: none of them is of one that was made since.
+	if d, _, err := s.load(ctx, name); err == nil && d == nil {
+		s.erase(ctx, name, events[len(events)-1].StreamVersion+1)
 	}
 }
 
@@ -202,7 +228,8 @@ func (s *Subscriptions) ask(ctx context.Context, name string, position uint64, d
 		if len(d.Requests) >= maxRequests {
 			return fmt.Errorf("%w: %d requests about what %q has parked wait for its members", backend.ErrUnavailable, len(d.Requests), name)
 		}
-		d.Requests = append(d.Requests, request{Stream: e.Stream, Position: position, Discard: discard, ID: uuid.NewString()})
+		d.Asked++
+		d.Requests = append(d.Requests, request{Stream: e.Stream, Position: position, Discard: discard, Number: d.Asked})
 		asked = true
 		return nil
 	})

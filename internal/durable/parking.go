@@ -121,7 +121,13 @@ func (s *Subscriptions) tidy(ctx context.Context, name string, p *parking) {
 	if len(p.commits) > 0 && p.events-len(p.commits) < tidyEvents || p.events < tidyEmpty {
 		return
 	}
-	if err := s.store.TruncateReserved(ctx, parkingStream(name), p.keep); err != nil {
+	s.erase(ctx, name, p.keep)
+}
+
+// erase erases what is parked under a name before a version, which tells nothing
+// any more: where it can't be, it does no harm.
+func (s *Subscriptions) erase(ctx context.Context, name string, before uint64) {
+	if err := s.store.TruncateReserved(ctx, parkingStream(name), before); err != nil {
 		s.log.DebugContext(ctx, "erasing what was parked", "subscription", name, "error", err)
 	}
 }

@@ -179,7 +179,7 @@ func (t *term) giveUp(given []int) {
 	maps.DeleteFunc(t.accepted, func(_ uint64, r request) bool { return gone(r.Stream) })
 	if len(t.owned) == 0 && t.reader != nil {
 		t.reader.stop()
-		t.reader = nil
+		t.reader, t.failed = nil, nil
 	}
 }
 
@@ -189,7 +189,8 @@ func (t *term) acquire(claimed []int, p *parking) {
 		o.reached = t.readUpTo(o)
 	}
 	for _, i := range claimed {
-		t.owned[i] = &ownership{index: i, reached: t.doc.Partitions[i].Position}
+		at := t.doc.Partitions[i].Position
+		t.owned[i] = &ownership{index: i, began: at, reached: at}
 		t.partitions.set(i, true)
 	}
 	if p != nil {
@@ -198,6 +199,9 @@ func (t *term) acquire(claimed []int, p *parking) {
 				t.hold(e.Stream, e.Position)
 			}
 		}
+	}
+	if t.failed != nil {
+		return // nothing more is read
 	}
 	if t.reader != nil {
 		t.reader.stop()

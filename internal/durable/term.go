@@ -2,8 +2,11 @@ package durable
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/tributary-es/tributary/backend"
 )
@@ -38,7 +41,9 @@ type term struct {
 
 	ctx    context.Context // of handlers: ends with the term
 	cancel context.CancelFunc
-	reader *reader // nil: it has no partition
+	reader *reader                 // nil: it has no partition
+	failed *backend.CorruptedError // what the reader ended with, while what it had read before is dealt with
+	intact *uint64                 // the last position of that event stream before the damage; nil: not known yet
 
 	owned    map[int]*ownership
 	reached  uint64             // the position up to which all that those cover was read, where they aren't to be given up
@@ -59,6 +64,7 @@ type term struct {
 // ownership is a partition that a member has.
 type ownership struct {
 	index     int
+	began     uint64  // the position after which it was begun with
 	reached   uint64  // the position up to which all its commits were given to lanes; or term.reached, where that is more
 	pending   []*item // those that are not dealt with, in order, and some that are
 	done      int     // how many of pending are
@@ -66,8 +72,17 @@ type ownership struct {
 	releasing bool    // it is to be given up as soon as none is
 }
 
-// position is up to where a partition is dealt with.
+// position is up to where a partition is dealt with. What is missing of a damaged
+// event stream lies before it was noticed, and whoever begins once more must come by
+// it again: until it is known where, positions remain what they were.
 func (t *term) position(o *ownership) uint64 {
+	switch {
+	case t.failed == nil:
+	case t.intact == nil:
+		return t.doc.Partitions[o.index].Position
+	case partitionOf(t.failed.StreamUUID, len(t.doc.Partitions)) == o.index:
+		return min(*t.intact, t.readUpTo(o))
+	}
 	for len(o.pending) > 0 && o.pending[0].done {
 		o.pending = o.pending[1:]
 		o.done--
@@ -152,6 +167,10 @@ func (t *term) loop() error {
 			return errSilent
 		}
 		t.work.start()
+		if t.failed != nil && t.work.inFlight == 0 {
+			t.intact = t.lastBefore(t.failed)
+			return t.failed
+		}
 		var batches chan fetched
 		if t.reader != nil && t.work.inFlight < inFlightCommits {
 			batches = t.reader.batches
@@ -171,10 +190,13 @@ func (t *term) loop() error {
 		case <-t.ctx.Done():
 			return t.ctx.Err()
 		case f := <-batches:
-			if f.err != nil {
+			if f.err == nil {
+				t.dispatch(f.batch)
+			} else if damage, ok := errors.AsType[*backend.CorruptedError](f.err); ok {
+				t.failed = damage // what came before is good, and whoever reads next comes no further
+			} else {
 				return f.err
 			}
-			t.dispatch(f.batch)
 		case r := <-t.work.results:
 			if err := t.finish(r); err != nil {
 				return err
@@ -188,6 +210,24 @@ func (t *term) loop() error {
 			armed = time.Time{}
 		}
 	}
+}
+
+// lastBefore returns the position of the last commit of an event stream before those
+// that are damaged; where that isn't known, the one after which its partition was
+// begun with.
+func (t *term) lastBefore(damage *backend.CorruptedError) *uint64 {
+	ctx, cancel := context.WithTimeout(t.ctx, leaveTimeout)
+	defer cancel()
+	if damage.FirstVersion > 1 {
+		events, err := t.s.store.ReadStream(ctx, damage.StreamUUID, damage.FirstVersion-1, 1, uuid.Nil)
+		if err == nil && len(events) > 0 {
+			return &events[0].Position
+		}
+	}
+	if o := t.owned[partitionOf(damage.StreamUUID, len(t.doc.Partitions))]; o != nil {
+		return &o.began
+	}
+	return new(uint64)
 }
 
 // dispatch gives what was read to those who handle it.

@@ -1,15 +1,20 @@
 package faulttest
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,8 +34,8 @@ var damages = flag.Int("damages", 15, "how many times TestDamage damages a store
 //
 // A process that knew the store must never see less without an error. One that
 // comes new may, where the server dropped the end of a block: the last commits of
-// an event stream are then missing, and nothing is left that tells. That is
-// counted; anything else fails the test.
+// an event stream are then missing. That is counted, and Open must have warned of
+// it; anything else fails the test.
 func TestDamage(t *testing.T) {
 	t.Parallel()
 	seed := *seedFlag
@@ -66,26 +71,35 @@ type verdicts struct {
 	named   int // those that were an error
 	shorter int // those whose last commits were missing for a new process, without an error
 	began   int // appends that were acknowledged afterwards
+	silent  int // damages of which something was shorter
+	warned  int // of these, those that Open told the logger of
 }
 
 func (v *verdicts) add(o verdicts) {
 	v.runs, v.whole, v.named, v.shorter, v.began = v.runs+o.runs, v.whole+o.whole, v.named+o.named, v.shorter+o.shorter, v.began+o.began
+	v.silent, v.warned = v.silent+o.silent, v.warned+o.warned
 }
 
 func (v verdicts) String() string {
-	return fmt.Sprintf("%d damages; for a new process %d event streams whole, %d an error, %d shorter in silence; %d appends acknowledged", v.runs, v.whole, v.named, v.shorter, v.began)
+	return fmt.Sprintf("%d damages; for a new process %d event streams whole, %d an error, %d shorter without one (%d damages, Open warned of %d); %d appends acknowledged",
+		v.runs, v.whole, v.named, v.shorter, v.silent, v.warned, v.began)
 }
 
 // damageKind is something that is done to a store's files.
 type damageKind struct {
 	name string
 
-	// killed: the server didn't write its index when it ended.
+	// killed: the server didn't write its index when it ended: there is an old one, or
+	// none yet.
 	killed bool
 
 	// quiet: the server counts what it can't read, so that not even a new process
 	// sees less without an error.
 	quiet bool
+
+	// unnoticed: as its index is good, the server may not notice that it lacks
+	// something. Else [jetstream.Open] warns where something is missing.
+	unnoticed bool
 
 	do func(r *rand.Rand, dir string, records []blockfile.Record) (string, error)
 }
@@ -119,14 +133,14 @@ func flipFixed(r *rand.Rand, _ string, records []blockfile.Record) (string, erro
 
 var damageKinds = []damageKind{
 	{name: "a bit of data or checksum", quiet: true, do: flipIn(data)},
-	{name: "a bit of a subject", do: flipIn(subject)},
-	{name: "a bit of a length, sequence or time", do: flipFixed},
+	{name: "a bit of a subject", unnoticed: true, do: flipIn(subject)},
+	{name: "a bit of a length, sequence or time", unnoticed: true, do: flipFixed},
 	{name: "a bit of data or checksum, after kill -9", killed: true, do: flipIn(data)},
 	{name: "a bit of a subject, after kill -9", killed: true, do: flipIn(subject)},
 	{name: "a bit of a length, sequence or time, after kill -9", killed: true, do: flipFixed},
-	{name: "a block truncated", do: truncateBlock},
+	{name: "a block truncated", unnoticed: true, do: truncateBlock},
 	{name: "a block truncated, after kill -9", killed: true, do: truncateBlock},
-	{name: "a page of zeros", do: zeroPage},
+	{name: "a page of zeros", unnoticed: true, do: zeroPage},
 	{name: "a page of zeros, after kill -9", killed: true, do: zeroPage},
 	{name: "a block gone", do: removeBlock},
 	{name: "the index gone", quiet: true, do: func(_ *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
@@ -135,16 +149,19 @@ var damageKinds = []damageKind{
 	{name: "a bit of the index", quiet: true, do: func(r *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
 		return flipFile(r, blockfile.Index(dir, jetstream.DefaultStream))
 	}},
-	{name: "an old index", quiet: true, do: func(_ *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
-		old, err := os.ReadFile(filepath.Join(dir, "index.old"))
-		if err != nil {
-			return "", err
-		}
-		return "", os.WriteFile(blockfile.Index(dir, jetstream.DefaultStream), old, 0o600)
-	}},
+	{name: "an old index", quiet: true, do: oldIndex},
 	{name: "a bit of the JetStream stream's configuration", do: func(r *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
 		return flipFile(r, filepath.Join(blockfile.Dir(dir, jetstream.DefaultStream), "meta.inf"))
 	}},
+}
+
+// oldIndex puts back the index of an earlier moment.
+func oldIndex(_ *rand.Rand, dir string, _ []blockfile.Record) (string, error) {
+	old, err := os.ReadFile(filepath.Join(dir, "index.old"))
+	if err != nil {
+		return "", err
+	}
+	return "", os.WriteFile(blockfile.Index(dir, jetstream.DefaultStream), old, 0o600)
 }
 
 func flipFile(r *rand.Rand, path string) (string, error) {
@@ -201,6 +218,43 @@ func removeBlock(r *rand.Rand, dir string, _ []blockfile.Record) (string, error)
 	return filepath.Base(path), os.Remove(path)
 }
 
+// derived is the event that an id has: all of it comes from the id, so that what is
+// read can be told from what was never stored.
+func derived(id uuid.UUID) backend.UnsavedEvent {
+	return backend.UnsavedEvent{
+		EventUUID:     id,
+		CausationID:   uuid.NewSHA1(id, []byte("cause")),
+		CorrelationID: id,
+		EventType:     "Happened" + id.String()[:4],
+		Data:          bytes.Repeat(id[:8], 1+int(id[0])%20),
+		Metadata:      []byte("about " + id.String()[:8]),
+		CreatedAt:     time.Unix(int64(id[1])<<8+int64(id[2]), int64(id[3])).UTC(),
+	}
+}
+
+// derivedEvents makes n events, of ids that a seed repeats.
+func derivedEvents(r *rand.Rand, n int) []backend.UnsavedEvent {
+	events := make([]backend.UnsavedEvent, n)
+	for i := range events {
+		var id uuid.UUID
+		binary.LittleEndian.PutUint64(id[:], r.Uint64())
+		binary.LittleEndian.PutUint64(id[8:], r.Uint64())
+		events[i] = derived(id)
+	}
+	return events
+}
+
+// wantDerived returns an error where an event isn't all that its id says.
+func wantDerived(got backend.RecordedEvent) error {
+	want := derived(got.EventUUID)
+	is := backend.UnsavedEvent{EventUUID: got.EventUUID, CausationID: got.CausationID, CorrelationID: got.CorrelationID,
+		EventType: got.EventType, Data: got.Data, Metadata: got.Metadata, CreatedAt: got.CreatedAt}
+	if !reflect.DeepEqual(is, want) {
+		return fmt.Errorf("event %+v, stored was %+v", is, want)
+	}
+	return nil
+}
+
 // damageable is a store that is copied for each damage.
 type damageable struct {
 	dir   string
@@ -228,10 +282,9 @@ func makeStore(t *testing.T, r *rand.Rand) *damageable {
 	single := openOn(t, nc, cfg)
 	ctx := t.Context()
 	commit := func(b *jetstream.Backend, name string, n int) {
-		events := Events(n)
-		for i := range events {
-			events[i].Data = make([]byte, r.IntN(300))
-			s.truth[name] = append(s.truth[name], events[i].EventUUID)
+		events := derivedEvents(r, n)
+		for _, e := range events {
+			s.truth[name] = append(s.truth[name], e.EventUUID)
 		}
 		_, err := backend.Append(ctx, b, name, backend.AnyVersion(), events, uuid.Nil)
 		must(t, err)
@@ -289,14 +342,20 @@ func (s *damageable) damage(t *testing.T, what string, kind damageKind, r *rand.
 	nc := connectTo(t, server)
 	defer nc.Close()
 	warm := openOn(t, nc, damageConfig)
-	for name := range s.truth {
+	names := slices.Sorted(maps.Keys(s.truth)) // in an order that the seed repeats
+	for _, name := range names {
 		if got := s.read(warm, name, readForward); got.err != nil || !slices.Equal(got.ids, s.truth[name]) {
 			t.Fatalf("before %s: %s: %d events, error %v", what, name, len(got.ids), got.err)
 		}
 	}
 	server.Stop()
 	if kind.killed {
-		must(t, os.Remove(blockfile.Index(dir, jetstream.DefaultStream)))
+		if r.IntN(2) == 0 {
+			_, err = oldIndex(r, dir, nil)
+		} else {
+			err = os.Remove(blockfile.Index(dir, jetstream.DefaultStream))
+		}
+		must(t, err)
 	}
 	records, err := blockfile.Records(dir, jetstream.DefaultStream)
 	must(t, err)
@@ -306,18 +365,23 @@ func (s *damageable) damage(t *testing.T, what string, kind damageKind, r *rand.
 	must(t, server.Restart())
 
 	v := verdicts{runs: 1}
-	cold := openOn(t, nc, damageConfig)
-	for name, truth := range s.truth {
+	var warnings bytes.Buffer
+	cfg := damageConfig
+	cfg.Logger = slog.New(slog.NewTextHandler(&warnings, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	cold := openOn(t, nc, cfg)
+	warned := strings.Contains(warnings.String(), "the server lost messages")
+	for _, name := range names {
+		truth := s.truth[name]
 		// In what way the process that knew reads doesn't matter much, but takes time.
 		known := slices.Sorted(maps.Keys(reads))[r.IntN(len(reads))]
-		if got := s.read(warm, name, reads[known]); !errors.Is(got.err, backend.ErrCorrupted) && (got.err != nil || !slices.Equal(got.ids, truth)) {
+		if got := s.read(warm, name, reads[known]); !errors.Is(got.err, backend.ErrCorrupted) && !s.isWhole(got, name, known) {
 			t.Errorf("%s: a process that knew reads %d of %d events of %s by %s, error %v", what, len(got.ids), len(truth), name, known, got.err)
 		}
 		worst := &v.whole
 		for way, read := range reads {
 			got := s.read(cold, name, read)
 			switch {
-			case got.err == nil && slices.Equal(got.ids, truth):
+			case s.isWhole(got, name, way):
 			case errors.Is(got.err, backend.ErrCorrupted):
 				worst = &v.named
 			case !kind.quiet && s.isShorter(got, name):
@@ -330,10 +394,26 @@ func (s *damageable) damage(t *testing.T, what string, kind damageKind, r *rand.
 		}
 		*worst++
 	}
+	if v.shorter > 0 {
+		v.silent++
+		if warned {
+			v.warned++
+		} else if !kind.unnoticed {
+			t.Errorf("%s: a new process reads %d event streams shorter, and Open didn't warn of it", what, v.shorter)
+		}
+	}
 	s.checkAll(t, what, warm)
 	s.checkAll(t, what, cold)
-	v.began = s.appendAfter(t, what, warm)
+	v.began = s.appendAfter(t, what, warm, r)
 	return v
+}
+
+// isWhole reports whether what was read is what there was. Where the server lost
+// its note that it erased something, that is there again: a subscription shows what
+// is stored.
+func (s *damageable) isWhole(got reading, name, way string) bool {
+	return got.err == nil && (slices.Equal(got.ids, s.truth[name]) ||
+		name == "truncated" && way == "Subscribe" && slices.Equal(got.ids, s.whole))
 }
 
 // isShorter reports whether what was read lacks the last events, or all; and, where
@@ -402,6 +482,9 @@ func (s *damageable) read(b *jetstream.Backend, name string, by readBy) reading 
 		if e.StreamUUID == name {
 			got.ids = append(got.ids, e.EventUUID)
 		}
+		if got.err == nil {
+			got.err = wantDerived(e)
+		}
 	}
 	return got
 }
@@ -426,6 +509,9 @@ func (s *damageable) checkAll(t *testing.T, what string, b *jetstream.Backend) {
 				skipped = true // of others, too, what is missing up to its position
 			}
 			for _, e := range batch {
+				if err := wantDerived(e); err != nil {
+					t.Errorf("%s: ReadAll: %v", what, err)
+				}
 				if e.StreamUUID == "truncated" || e.StreamUUID == "deleted" {
 					continue // of which more may be stored than is shown
 				}
@@ -453,15 +539,16 @@ func (s *damageable) checkAll(t *testing.T, what string, b *jetstream.Backend) {
 
 // appendAfter appends to all event streams as a process that knew them: what is
 // acknowledged must get the next version, and be there.
-func (s *damageable) appendAfter(t *testing.T, what string, b *jetstream.Backend) (acknowledged int) {
+func (s *damageable) appendAfter(t *testing.T, what string, b *jetstream.Backend, r *rand.Rand) (acknowledged int) {
 	t.Helper()
-	for name, truth := range s.truth {
+	for _, name := range slices.Sorted(maps.Keys(s.truth)) {
+		truth := s.truth[name]
 		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 		version := uint64(len(truth))
 		if name == "truncated" {
 			version += truncatedBefore - 1
 		}
-		events := Events(2)
+		events := derivedEvents(r, 2)
 		res, err := backend.Append(ctx, b, name, backend.ExactVersion(version), events, uuid.Nil)
 		cancel()
 		switch {

@@ -2,10 +2,12 @@ package faulttest
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +25,7 @@ const (
 // to system calls of the process.
 type Disk struct {
 	cmd    *exec.Cmd
+	log    string // where strace writes what it sees
 	mu     sync.Mutex
 	healed bool
 }
@@ -34,12 +37,13 @@ func (n *Node) BreakDisk(tb testing.TB, inject string) *Disk {
 	tb.Helper()
 	needStrace(tb)
 	calls, _, _ := strings.Cut(inject, ":")
-	cmd := exec.Command("strace", "-f", "-o", os.DevNull, "-p", strconv.Itoa(n.PID()), "-e", "trace="+calls, "-e", "inject="+inject)
+	log := filepath.Join(tb.TempDir(), "strace")
+	cmd := exec.Command("strace", "-f", "-o", log, "-p", strconv.Itoa(n.PID()), "-e", "trace="+calls, "-e", "inject="+inject)
 	dieWithUs(cmd)
 	says, err := cmd.StderrPipe()
 	must(tb, err)
 	must(tb, cmd.Start())
-	d := &Disk{cmd: cmd}
+	d := &Disk{cmd: cmd, log: log}
 	tb.Cleanup(d.Heal)
 	watchdog := time.AfterFunc(patience, d.Heal)
 	defer watchdog.Stop()
@@ -55,6 +59,18 @@ func (n *Node) BreakDisk(tb testing.TB, inject string) *Disk {
 	}
 	tb.Fatalf("strace did not attach to %s", n.Name)
 	return nil
+}
+
+// WaitHit waits until so many system calls have failed, or were held up.
+func (d *Disk) WaitHit(tb testing.TB, n int) {
+	tb.Helper()
+	must(tb, eventually("the disk is hit", func() error {
+		text, err := os.ReadFile(d.log)
+		if hit := bytes.Count(text, []byte("(INJECTED)\n")) + bytes.Count(text, []byte("(DELAYED)\n")); err != nil || hit < n {
+			return fmt.Errorf("%d of %d calls are, %v", hit, n, err)
+		}
+		return nil
+	}))
 }
 
 // needStrace skips the test where strace can't be used.

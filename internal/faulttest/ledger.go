@@ -103,6 +103,9 @@ type Ledger struct {
 	violations []string
 	kept       map[string]int // violations of each kind, by what is common to their texts
 	more       int            // violations that were not kept
+
+	forgives func(violation string) bool // nil: none
+	forgiven int
 }
 
 // NewLedger returns an empty ledger.
@@ -120,7 +123,26 @@ func (l *Ledger) violate(format string, args ...any) {
 	l.violateLocked(format, args...)
 }
 
+// Forgive has violations counted, and nothing else, that are known to come of a
+// fault.
+func (l *Ledger) Forgive(known func(violation string) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forgives = known
+}
+
+// Forgiven is how many there were.
+func (l *Ledger) Forgiven() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.forgiven
+}
+
 func (l *Ledger) violateLocked(format string, args ...any) {
+	if l.forgives != nil && l.forgives(fmt.Sprintf(format, args...)) {
+		l.forgiven++
+		return
+	}
 	if l.kept[format]++; l.kept[format] > maxViolations {
 		l.more++
 		return

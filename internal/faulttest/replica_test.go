@@ -35,16 +35,18 @@ func TestADamagedReplica(t *testing.T) {
 	writer := c.open(t, client.Conn, cfg)
 	s := &damageable{truth: make(map[string][]uuid.UUID)}
 	for range 100 {
-		name, events := fmt.Sprintf("x.%d", r.IntN(20)), Events(1+r.IntN(3))
-		for i := range events {
-			events[i].Data = make([]byte, r.IntN(200))
-			s.truth[name] = append(s.truth[name], events[i].EventUUID)
+		name, events := fmt.Sprintf("x.%d", r.IntN(20)), derivedEvents(r, 1+r.IntN(3))
+		for _, e := range events {
+			s.truth[name] = append(s.truth[name], e.EventUUID)
 		}
 		_, err := backend.Append(t.Context(), writer, name, backend.AnyVersion(), events, uuid.Nil)
 		must(t, err)
 	}
-	for i := range max(1, *damages/15) {
-		kind := damageKinds[r.IntN(7)+3] // those that lose something
+	// Those that lose something, each in turn: of a store, or of the index.
+	kinds := damageKinds[3:13]
+	first := r.IntN(len(kinds))
+	for i := range max(2, *damages/15) {
+		kind := kinds[(first+i)%len(kinds)]
 		node := c.Nodes[(c.Leader(jetstream.DefaultStream)+1+r.IntN(2))%3]
 		end := node.Stop
 		if kind.killed {
@@ -99,7 +101,7 @@ func TestADamagedReplica(t *testing.T) {
 		// The process that knew goes on, and what it appends is there.
 		name := fmt.Sprintf("x.%d", r.IntN(20))
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		events := Events(1)
+		events := derivedEvents(r, 1)
 		if _, err := backend.Append(ctx, writer, name, backend.ExactVersion(uint64(len(s.truth[name]))), events, uuid.Nil); err == nil {
 			s.truth[name] = append(s.truth[name], events[0].EventUUID)
 			v.began++

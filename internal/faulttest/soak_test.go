@@ -48,7 +48,7 @@ func TestSoak(t *testing.T) {
 	// The first third is for caches to fill. Then the least of a third is compared
 	// with that of the last: what is there for a moment is no leak.
 	before, after := least(taken[4:8]), least(taken[8:])
-	if after.heap > before.heap+before.heap/4+2<<20 {
+	if after.heap > before.heap+before.heap/4+1<<20 {
 		t.Errorf("the heap has grown from %d to %d KiB", before.heap>>10, after.heap>>10)
 	}
 	if after.goroutines > before.goroutines+5 {
@@ -164,7 +164,10 @@ func (s *soaking) append(ctx context.Context) error {
 func (s *soaking) read(ctx context.Context) error {
 	name := s.name()
 	_, err := s.b.ReadStreamInfo(ctx, name, uuid.Nil)
-	for range s.b.StreamForward(ctx, name, 10, uuid.Nil) {
+	for _, e := range s.b.StreamForward(ctx, name, 10, uuid.Nil) {
+		if e != nil && !errors.Is(e, backend.ErrStreamNotFound) {
+			return e
+		}
 	}
 	for _, e := range s.b.ReadAll(ctx, backend.ReadAllOptions{After: uint64(rand.Int64N(1 + s.appends.Load())), Limit: 100}, uuid.Nil) {
 		err = errors.Join(err, e)
@@ -180,10 +183,23 @@ func (s *soaking) read(ctx context.Context) error {
 
 func (s *soaking) lives(ctx context.Context) error {
 	name := fmt.Sprintf("life-%d", rand.IntN(1000))
-	_, _ = s.b.CreateStream(ctx, backend.Stream{UUID: name}, uuid.Nil)
-	_, _ = backend.Append(ctx, s.b, name, backend.AnyVersion(), Events(3), uuid.Nil)
-	_ = s.b.Truncate(ctx, name, 2, uuid.Nil)
-	_ = s.b.DeleteStream(ctx, backend.Stream{UUID: name}, uuid.Nil)
+	for _, step := range []func() error{
+		func() error {
+			_, err := s.b.CreateStream(ctx, backend.Stream{UUID: name}, uuid.Nil)
+			return err
+		},
+		func() error {
+			_, err := backend.Append(ctx, s.b, name, backend.AnyVersion(), Events(3), uuid.Nil)
+			return err
+		},
+		func() error { return s.b.Truncate(ctx, name, 2, uuid.Nil) },
+		func() error { return s.b.DeleteStream(ctx, backend.Stream{UUID: name}, uuid.Nil) },
+	} {
+		// One that was cut off in an earlier life leaves it there, or not.
+		if err := step(); err != nil && !errors.Is(err, backend.ErrStreamExists) && !errors.Is(err, backend.ErrStreamNotFound) {
+			return err
+		}
+	}
 	return nil
 }
 

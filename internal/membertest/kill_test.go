@@ -27,13 +27,14 @@ type ledger struct {
 	changed *sync.Cond
 	streams map[string]uint64 // the last version of each
 	calls   int
-	events  int // handled for the first time
-	repeats int // handled again
+	by      map[string]int // calls of each member
+	events  int            // handled for the first time
+	repeats int            // handled again
 	wrong   []string
 }
 
 func newLedger() *ledger {
-	l := &ledger{streams: map[string]uint64{}}
+	l := &ledger{streams: map[string]uint64{}, by: map[string]int{}}
 	l.changed = sync.NewCond(&l.mu)
 	return l
 }
@@ -44,6 +45,7 @@ func (l *ledger) note(h handled) {
 	defer l.mu.Unlock()
 	defer l.changed.Broadcast()
 	l.calls++
+	l.by[h.Member]++
 	seen := l.streams[h.Stream]
 	if h.First > seen+1 && len(l.wrong) < 10 {
 		l.wrong = append(l.wrong, fmt.Sprintf("%s handled version %d of %s, of which %d was the last handled", h.Member, h.First, h.Stream, seen))
@@ -58,8 +60,47 @@ func (l *ledger) note(h handled) {
 	l.streams[h.Stream] = max(seen, h.Last)
 }
 
+// listen returns the subject on which the members tell it what they handle.
+func (l *ledger) listen(t *testing.T, nc *nats.Conn) (report string) {
+	t.Helper()
+	report = nc.NewInbox()
+	if _, err := nc.Subscribe(report, func(m *nats.Msg) {
+		var h handled
+		if err := json.Unmarshal(m.Data, &h); err != nil {
+			t.Error(err)
+		}
+		l.note(h)
+		_ = m.Respond(nil)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// callsOf is how many calls a member has told of.
+func (l *ledger) callsOf(member string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.by[member]
+}
+
 // wait waits until so many events were handled at least once.
 func (l *ledger) wait(t *testing.T, events int) {
+	t.Helper()
+	l.until(t, fmt.Sprintf("%d events are handled", events), func() bool { return l.events >= events })
+}
+
+// waitForOthers waits until another than a member handles something, or nothing
+// is left.
+func (l *ledger) waitForOthers(t *testing.T, member string, events int) {
+	t.Helper()
+	l.mu.Lock()
+	before := l.calls - l.by[member]
+	l.mu.Unlock()
+	l.until(t, "others than "+member+" go on", func() bool { return l.calls-l.by[member] > before || l.events >= events })
+}
+
+func (l *ledger) until(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	expired := false
 	timer := time.AfterFunc(patience, func() {
@@ -71,11 +112,11 @@ func (l *ledger) wait(t *testing.T, events int) {
 	defer timer.Stop()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.events < events && !expired {
+	for !is() && !expired {
 		l.changed.Wait()
 	}
 	if expired {
-		t.Fatalf("%d of %d events were handled in %v", l.events, events, patience)
+		t.Fatalf("it didn't come in %v that %s: %d events were", patience, what, l.events)
 	}
 }
 
@@ -108,17 +149,7 @@ func killedMembers(t *testing.T, nc *nats.Conn, url string, cfg jetstream.Config
 		t.Fatal(err)
 	}
 	l := newLedger()
-	report := nc.NewInbox()
-	if _, err := nc.Subscribe(report, func(m *nats.Msg) {
-		var h handled
-		if err := json.Unmarshal(m.Data, &h); err != nil {
-			t.Error(err)
-		}
-		l.note(h)
-		_ = m.Respond(nil)
-	}); err != nil {
-		t.Fatal(err)
-	}
+	report := l.listen(t, nc)
 	var members []*process
 	for i := range 3 {
 		members = append(members, startProcess(t, order{URL: url, Member: fmt.Sprint("member-", i), Report: report}))
@@ -145,7 +176,7 @@ func killedMembers(t *testing.T, nc *nats.Conn, url string, cfg jetstream.Config
 		l.wait(t, 2*commits*(k+1)/(kills+2))
 		p := members[1+k%2]
 		p.kill()
-		l.wait(t, 2*commits*(k+1)/(kills+2)+1) // the others go on
+		l.waitForOthers(t, p.member, 2*commits)
 		p.start()
 	}
 	l.wait(t, 2*commits)

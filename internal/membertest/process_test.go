@@ -29,6 +29,7 @@ type order struct {
 const (
 	subscription  = "killed"
 	takeoverAfter = time.Second
+	concurrency   = 8
 )
 
 // handled is a call of a member's handler.
@@ -70,7 +71,7 @@ func consume(text string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		cancel()
 	}()
-	options := backend.ConsumeOptions{Under: "load", Concurrency: 8, Member: o.Member, TakeoverAfter: takeoverAfter}
+	options := backend.ConsumeOptions{Under: "load", Concurrency: concurrency, Member: o.Member, TakeoverAfter: takeoverAfter}
 	err = b.Consume(ctx, subscription, options, func(ctx context.Context, c backend.Commit) error {
 		report, err := json.Marshal(handled{Member: o.Member, Stream: c.StreamUUID,
 			First: c.Events[0].StreamVersion, Last: c.Events[len(c.Events)-1].StreamVersion})
@@ -89,10 +90,11 @@ func consume(text string) error {
 
 // process is a member in a process of its own.
 type process struct {
-	t     *testing.T
-	order string
-	cmd   *exec.Cmd
-	input io.WriteCloser
+	t      *testing.T
+	member string
+	order  string
+	cmd    *exec.Cmd
+	input  io.WriteCloser
 }
 
 func startProcess(t *testing.T, o order) *process {
@@ -101,7 +103,7 @@ func startProcess(t *testing.T, o order) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, order: string(text)}
+	p := &process{t: t, member: o.Member, order: string(text)}
 	p.start()
 	t.Cleanup(p.kill)
 	return p

@@ -20,12 +20,13 @@ const configs = "../../docs/security"
 type role string
 
 const (
-	reader role = "READER"
-	writer role = "WRITER"
-	admin  role = "ADMIN"
+	reader   role = "READER"
+	writer   role = "WRITER"
+	consumer role = "CONSUMER"
+	admin    role = "ADMIN"
 )
 
-var roles = []role{reader, writer, admin}
+var roles = []role{reader, writer, consumer, admin}
 
 // inbox is the option that keeps a client's answers to itself.
 func (r role) inbox() nats.Option { return nats.CustomInboxPrefix("_INBOX_" + string(r)) }

@@ -1,10 +1,13 @@
 package securitytest
 
 import (
+	"crypto/x509"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 
 	"github.com/tributary-es/tributary/internal/testserver"
 )
@@ -29,8 +32,23 @@ func TestTheFilesSyncEachWrite(t *testing.T) {
 	for _, tenant := range []string{"ACME", "UMBRELLA"} {
 		t.Setenv(tenant+"_PASSWORD", "secret-of-"+tenant)
 	}
-	for _, file := range []string{"accounts.conf", "readers.conf", "tenants.conf"} {
-		if !loadConfig(t, file).SyncAlways {
+	for _, r := range roles {
+		_, public, _ := nkey(t, nkeys.CreateUser)
+		t.Setenv(string(r)+"_NKEY", public)
+	}
+	ours := newAuthority(t)
+	cert, key := ours.issue(t, x509.ExtKeyUsageServerAuth)
+	t.Setenv("NATS_CERT", cert)
+	t.Setenv("NATS_KEY", key)
+	t.Setenv("NATS_CA", ours.file)
+	setOperator(t)
+	files, err := filepath.Glob(filepath.Join(configs, "*.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		// What others include has no servers of its own.
+		if file = filepath.Base(file); file != "permissions.conf" && !loadConfig(t, file).SyncAlways {
 			t.Errorf("%s doesn't", file)
 		}
 	}

@@ -77,7 +77,10 @@ func accountClaims(public, name string, jetstream bool) claims {
 	return claims{kind: "account", subject: public, name: name, nats: map[string]any{"limits": limits}}
 }
 
-func TestClientsWithJWTs(t *testing.T) {
+// setOperator puts the operator's JWT, and those of the accounts, where
+// operator.conf looks for them, and returns the key of the store's account.
+func setOperator(t *testing.T) (account nkeys.KeyPair) {
+	t.Helper()
 	operator, operatorKey, _ := nkey(t, nkeys.CreateOperator)
 	account, accountKey, _ := nkey(t, nkeys.CreateAccount)
 	_, systemKey, _ := nkey(t, nkeys.CreateAccount)
@@ -93,6 +96,11 @@ func TestClientsWithJWTs(t *testing.T) {
 	t.Setenv("ACCOUNT_JWTS", dir)
 	t.Setenv("OPERATOR_JWT", sign(t, operator, claims{kind: "operator", subject: operatorKey, name: "operator",
 		nats: map[string]any{"system_account": systemKey}}))
+	return account
+}
+
+func TestClientsWithJWTs(t *testing.T) {
+	account := setOperator(t)
 	rights := make(map[role]map[string]any)
 	for _, r := range roles {
 		may := permissions(t, r)

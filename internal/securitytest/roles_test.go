@@ -14,6 +14,7 @@ import (
 	natsjs "github.com/nats-io/nats.go/jetstream"
 
 	"github.com/tributary-es/tributary/backend"
+	"github.com/tributary-es/tributary/internal/faulttest"
 	"github.com/tributary-es/tributary/internal/testserver"
 	"github.com/tributary-es/tributary/jetstream"
 )
@@ -110,6 +111,12 @@ var reads = []operation{
 	{"all", "", func(ctx context.Context, b *jetstream.Backend) error {
 		return wantBatches(backend.ReadAll(ctx, b, backend.ReadAllOptions{}, uuid.Nil), 104)
 	}},
+	{"subscribe to all", "", func(ctx context.Context, b *jetstream.Backend) error {
+		return wantFollowed(ctx, b, backend.SubscribeOptions{}, 104)
+	}},
+	{"subscribe to one", "", func(ctx context.Context, b *jetstream.Backend) error {
+		return wantFollowed(ctx, b, backend.SubscribeOptions{Stream: "short"}, 3)
+	}},
 	{"all under a name", "", func(ctx context.Context, b *jetstream.Backend) error {
 		return wantBatches(backend.ReadAll(ctx, b, backend.ReadAllOptions{Under: "none"}, uuid.Nil), 0)
 	}},
@@ -129,6 +136,20 @@ func wantBatches(seq func(func([]backend.RecordedEvent, error) bool), want int) 
 			return err
 		}
 		n += len(batch)
+	}
+	return wantNumber(n, want, nil)
+}
+
+// wantFollowed follows until there is nothing more.
+func wantFollowed(ctx context.Context, b *jetstream.Backend, options backend.SubscribeOptions, want int) error {
+	n := 0
+	for batch, err := range b.Subscribe(ctx, options) {
+		if err != nil {
+			return err
+		}
+		if n += len(batch.Events); batch.CaughtUp {
+			break
+		}
 	}
 	return wantNumber(n, want, nil)
 }
@@ -237,6 +258,23 @@ func TestAReaderReadsAndEveryWriteIsRefusedBeforeItsTimeIsOver(t *testing.T) {
 	}
 }
 
+func TestAConsumerReadsAndWritesNoEvents(t *testing.T) {
+	s, adminConn := filled(t)
+	before := lastPosition(t, adminConn)
+	b := open(t, s.Connect(t, consumer.options()...))
+	for _, op := range writes {
+		wantRefused(t, op.name, op.do(within(t), b), op.subject)
+	}
+	for _, op := range reads {
+		if err := op.do(within(t), b); err != nil {
+			t.Errorf("%s: %v", op.name, err)
+		}
+	}
+	if after := lastPosition(t, adminConn); after != before {
+		t.Errorf("the store ends at %d after a consumer's writes, at %d before", after, before)
+	}
+}
+
 func TestAWriterReadsAndWrites(t *testing.T) {
 	s, _ := filled(t)
 	nc := s.Connect(t, writer.options()...)
@@ -290,8 +328,17 @@ func TestAnAdminDoesEverything(t *testing.T) {
 	if _, err := js.UpdateStream(within(t), cfg); err != nil {
 		t.Error(err)
 	}
+	snapshot := faulttest.TakeSnapshot(t, nc, "EVENTS")
+	end := lastPosition(t, nc)
+	if err := stream.Purge(within(t)); err != nil {
+		t.Error(err)
+	}
 	if err := js.DeleteStream(within(t), "EVENTS"); err != nil {
 		t.Error(err)
+	}
+	snapshot.Restore(t, nc, "EVENTS")
+	if restored := lastPosition(t, nc); restored != end {
+		t.Errorf("the restored store ends at %d, the old one did at %d", restored, end)
 	}
 	if nc.LastError() != nil || s.Connect(t, admin.options()...).LastError() != nil {
 		t.Error(nc.LastError())
@@ -300,19 +347,19 @@ func TestAnAdminDoesEverything(t *testing.T) {
 
 func TestOnlyAnAdminMakesTheStore(t *testing.T) {
 	s := startAccounts(t)
-	for _, r := range []role{reader, writer} {
+	for _, r := range []role{reader, writer, consumer} {
 		_, err := jetstream.Open(within(t), s.Connect(t, r.options()...), config)
 		wantRefused(t, string(r), err, "$JS.API.STREAM.CREATE.EVENTS")
 	}
 	open(t, s.Connect(t, admin.options()...))
-	for _, r := range []role{reader, writer} {
+	for _, r := range []role{reader, writer, consumer} {
 		open(t, s.Connect(t, r.options()...))
 	}
 }
 
 func TestNoServiceMayChangeTheJetStreamStream(t *testing.T) {
 	s, adminConn := filled(t)
-	for _, r := range []role{reader, writer} {
+	for _, r := range []role{reader, writer, consumer} {
 		nc := s.Connect(t, r.options()...)
 		for _, subject := range []string{
 			"$JS.API.STREAM.DELETE.EVENTS",
