@@ -303,10 +303,20 @@ func (r *Round) zombies() {
 		case 3: // what is sent is lost
 			p.client.EachLink(func(l *Link) { l.SetUp(Drop) })
 		}
-		for range 5 {
-			for _, stream := range []string{r.Load.counter(0), r.Load.counter(1)} {
-				_, err := p.append(context.Background(), r.between(time.Millisecond, 50*time.Millisecond), stream, backend.AnyVersion(), Events(2))
-				if err := wantRefusal(err); err != nil {
+		for n := range 10 {
+			// An event stream of its own has nobody waiting in front, so that it is sent.
+			stream, expected := r.Load.name+".zombie-"+uuid.NewString(), backend.NoStream()
+			if n%3 == 0 {
+				stream, expected = r.Load.counter(n%counters), backend.AnyVersion()
+			}
+			_, err := p.append(context.Background(), r.between(time.Millisecond, 50*time.Millisecond), stream, expected, Events(1+n%2))
+			if err := wantRefusal(err); err != nil {
+				r.Error(err)
+			}
+			if n%3 == 1 { // another process is faster than what is still under way
+				other := r.Load.parties[(i+1)%len(r.Load.parties)]
+				_, err := other.append(context.Background(), deadline(r.Rand), stream, expected, Events(1))
+				if err := wantRefusal(err, backend.ErrStreamExists); err != nil {
 					r.Error(err)
 				}
 			}
@@ -322,11 +332,12 @@ func (r *Round) zombies() {
 }
 
 // storeLate has an append, to an event stream of its own, be held up until its
-// context has ended, and then go on.
+// context has ended, and then go on. It begins the event stream, which takes no
+// question before.
 func (r *Round) storeLate() error {
 	p, stream := r.Load.parties[r.IntN(len(r.Load.parties))], r.Load.name+".zombie-"+uuid.NewString()
 	p.client.EachLink(func(l *Link) { l.SetUp(Hold) })
-	_, err := p.append(context.Background(), 20*time.Millisecond, stream, backend.AnyVersion(), Events(2))
+	_, err := p.append(context.Background(), 20*time.Millisecond, stream, backend.NoStream(), Events(1))
 	p.client.EachLink((*Link).Heal)
 	if !errors.Is(err, backend.ErrOutcomeUnknown) {
 		return fmt.Errorf("it was not sent: %w", err)

@@ -12,7 +12,10 @@ import (
 	"github.com/tributary-es/tributary/backend"
 )
 
-func isConflict(err error) bool { return errors.Is(err, backend.ErrWrongExpectedVersion) }
+// isConflict tells that an append was refused as another was faster.
+func isConflict(err error) bool {
+	return errors.Is(err, backend.ErrWrongExpectedVersion) || errors.Is(err, backend.ErrStreamExists)
+}
 
 // registerModel is what an event stream is as far as its versions go: an append
 // of n events at version v makes it v + n.

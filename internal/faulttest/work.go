@@ -41,32 +41,34 @@ func (l *Load) workCounter(ctx context.Context, p *party, r *rand.Rand) error {
 // version is expected. The process's own set has no other writer; to the shared
 // one others append meanwhile.
 func (l *Load) workSet(ctx context.Context, p *party, r *rand.Rand) error {
-	element, set := Events(1), l.set(p.number)
-	add := func(ctx context.Context) error {
-		_, err := p.append(ctx, time.Hour, set, backend.AnyVersion(), element)
-		return err
-	}
-	if r.IntN(4) != 0 {
-		set = l.sharedSet()
-		if !l.window.enter(ctx, element[0].EventUUID) {
-			return nil
-		}
-		defer l.window.leave(element[0].EventUUID)
-	}
-	if r.IntN(3) == 0 { // it is likely to be unknown at first
-		hasty, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(r.Int64N(int64(2*time.Millisecond))))
-		err := add(hasty)
-		cancel()
-		if err == nil || !errors.Is(err, backend.ErrOutcomeUnknown) {
-			return wantRefusal(err)
+	element := Events(1)
+	add := func(p *party, set string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := p.append(ctx, time.Hour, set, backend.AnyVersion(), element)
+			return err
 		}
 	}
-	return wantRefusal(insist(ctx, deadline(r), add))
+	if r.IntN(4) == 0 {
+		return wantRefusal(insist(ctx, deadline(r), add(p, l.set(p.number))))
+	}
+	set, id := l.sharedSet(), element[0].EventUUID
+	if !l.window.enter(ctx, id) {
+		return nil
+	}
+	defer l.window.leave(id)
+	if err := insist(ctx, deadline(r), add(p, set)); err != nil || r.IntN(2) == 0 {
+		return wantRefusal(err)
+	}
+	// As if it were not known, another process repeats it, behind what came since.
+	l.window.await(ctx, id, r.IntN(widest+1))
+	return wantRefusal(insist(ctx, deadline(r), add(l.parties[r.IntN(len(l.parties))], set)))
 }
 
 // window keeps what is appended while an append is uncertain within the latest
 // commits of the event stream, among which it is recognised when it is repeated.
 type window struct {
+	waiting sync.Mutex
+
 	mu   sync.Mutex
 	open map[uuid.UUID]int // by uncertain append: how many others may have come since it began
 }
@@ -102,6 +104,25 @@ func (w *window) tryEnter(id uuid.UUID) bool {
 	}
 	w.open[id] = len(w.open)
 	return true
+}
+
+// await waits until so many others may have come since an append began, but not
+// for long. One waits at a time: the others are to come.
+func (w *window) await(ctx context.Context, id uuid.UUID, others int) {
+	if !w.waiting.TryLock() {
+		return
+	}
+	defer w.waiting.Unlock()
+	over := time.Now().Add(time.Second)
+	for ctx.Err() == nil && time.Now().Before(over) {
+		w.mu.Lock()
+		now := w.open[id]
+		w.mu.Unlock()
+		if now >= others {
+			return
+		}
+		time.Sleep(pollInterval / 10)
+	}
 }
 
 func (w *window) leave(id uuid.UUID) {
