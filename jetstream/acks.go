@@ -27,7 +27,7 @@ type acks struct {
 	// until the check after that.
 	running atomic.Bool
 
-	looked  atomic.Pointer[look] // the last look at the connection; nil: none yet
+	looked  atomic.Pointer[look] // the last look at the connection
 	looking atomic.Bool          // whether another is under way
 	missed  atomic.Int32         // checks that came meanwhile
 
@@ -59,7 +59,7 @@ type series interface {
 
 func newAcks(nc *nats.Conn) *acks {
 	a := &acks{nc: nc, awaiting: make(map[uint64]receiver)}
-	a.seen.Store(nc.Stats().Reconnects)
+	a.look(0)
 	return a
 }
 

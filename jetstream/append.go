@@ -215,8 +215,8 @@ const maxFileStored = 32<<20 - 4<<10
 
 // maxPayload is that of the server that is connected.
 func (b *Backend) maxPayload() int64 {
-	if l := b.acks.looked.Load(); l != nil && b.acks.stuck() {
-		return l.maxPayload
+	if b.acks.stuck() {
+		return b.acks.looked.Load().maxPayload
 	}
 	return b.nc.MaxPayload()
 }
